@@ -1,0 +1,33 @@
+"""The part of a policy that a key service can enforce: purpose -> category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["KeyAccess", "PurposeKeys"]
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeKeys:
+    """What one purpose may ask of a key service."""
+
+    digest: str
+    """The purpose's current digest: logins with another ``pol`` are refused."""
+    unwrap: frozenset[str]
+    """Categories it reads, over all models."""
+    wrap: frozenset[str]
+    """Categories it writes, with the projections of their fields."""
+    hmac: frozenset[str]
+    """Blind indexes of the fields it searches or writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAccess:
+    """Every purpose's rights, and every key that must exist."""
+
+    issuer: str
+    """``iss`` of login tokens."""
+    categories: frozenset[str]
+    indexes: tuple[str, ...]
+    purposes: Mapping[str, PurposeKeys]

@@ -1,0 +1,134 @@
+"""A policy as immutable values: what was loaded from policies/*.yaml, already checked within the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+
+__all__ = ["Category", "Limit", "ModelRead", "Never", "PolicyTest", "Purpose", "Requirements"]
+
+_EMPTY: Mapping[str, frozenset[str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A named group of fields with a Transit key of its own."""
+
+    name: str
+    description: str = ""
+    sensitive: bool = False
+    projection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRead:
+    """What a purpose reads of one model."""
+
+    categories: frozenset[str]
+    rows: str | None = None
+    """Name of the row scope, or None for all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `max` units in a window, counted for each holder.
+
+    A unit is a distinct new subject (disclose), a needle (search), or a contact (contact).
+    """
+
+    max: int
+    per: str
+    """``day`` (a calendar day in the policy's time zone) or a sliding window such as ``30d``, ``1h``, ``15m``."""
+    by: str
+    """``actor``, ``subject`` (contact only) or ``purpose``."""
+
+    @property
+    def window(self) -> timedelta | None:
+        """Length of a sliding window; None for a calendar day."""
+        if self.per == "day":
+            return None
+        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[self.per[-1]]
+        return timedelta(**{unit: int(self.per[:-1])})
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What must hold before the gate opens for a purpose."""
+
+    consent: str | None = None
+    case: bool = False
+    approvals: int = 0
+    subjects: str | None = None
+    """``named``: the token lists them. ``self``: the token names the actor's own subject. None: any."""
+    sees_restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """A purpose: why, who, and what it may read, search and write."""
+
+    name: str
+    description: str = ""
+    label: str = ""
+    basis: str = ""
+    dpv: str | None = None
+    roles: frozenset[str] = frozenset()
+    read: Mapping[str, ModelRead] = field(default_factory=dict)
+    search: Mapping[str, frozenset[str]] = _EMPTY
+    """Model -> names of fields."""
+    write: Mapping[str, frozenset[str]] = _EMPTY
+    """Model -> source categories; projections and indexes come along."""
+    approves: frozenset[str] = frozenset()
+    """Purposes whose access requests a holder of this one may approve."""
+    requires: Requirements = Requirements()
+    limits: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
+    """``disclose``, ``search`` or ``contact`` -> limits."""
+    batch: int = 50
+    ttl: timedelta = timedelta(minutes=15)
+    report_after: timedelta = timedelta(0)
+    timezone: str = "UTC"
+
+    def reads(self, model: str, *bases: str) -> frozenset[str]:
+        """Categories of `model` that it reads; a base's entry holds where the model itself is not listed."""
+        entry = next((self.read[m] for m in (model, *bases) if m in self.read), None)
+        return entry.categories if entry else frozenset()
+
+    def rows(self, model: str, *bases: str) -> str | None:
+        """Name of the row scope of `model`, or None."""
+        entry = next((self.read[m] for m in (model, *bases) if m in self.read), None)
+        return entry.rows if entry else None
+
+    def searches(self, model: str, *bases: str) -> frozenset[str]:
+        """Fields of `model` that it may search by equality."""
+        return next((self.search[m] for m in (model, *bases) if m in self.search), frozenset())
+
+    def writes(self, model: str, *bases: str) -> frozenset[str]:
+        """Source categories of `model` that it may write."""
+        return next((self.write[m] for m in (model, *bases) if m in self.write), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """A bar that no purpose may cross: these roles never reach these categories, projections of them included."""
+
+    roles: frozenset[str]
+    categories: frozenset[str]
+    exceptions: Mapping[str, frozenset[str]]
+    """``Model.field`` -> projection categories that are allowed all the same."""
+    because: str
+    place: str = ""
+    """``file:line:column``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTest:
+    """An expectation written beside the policy: what a purpose gets of a field."""
+
+    purpose: str
+    model: str
+    field: str
+    expect: str
+    """``clear``, ``masked:CATEGORY`` or ``denied``."""
+    place: str = ""
