@@ -1,0 +1,10 @@
+"""Key services: who wraps data keys, computes blind-index digests and signs tokens."""
+
+from __future__ import annotations
+
+from vaultstore.keys.local import LocalKeys
+from vaultstore.keys.login import LoginEnded
+from vaultstore.keys.protocols import Keys, KeyService, Signature, Signer
+from vaultstore.keys.vault import VaultKeys
+
+__all__ = ["KeyService", "Keys", "LocalKeys", "LoginEnded", "Signature", "Signer", "VaultKeys"]

@@ -179,19 +179,22 @@ class OpenBaoServer:
         config = folder / "bao.hcl"
         if not config.exists() or f":{self._port}" not in config.read_text():
             (folder / "raft").mkdir(exist_ok=True)
+            cluster = _free_port()
             limit = "" if self._max_strings is None else f"max_request_json_strings = {self._max_strings}"
             config.write_text(
                 f"""storage "raft" {{
   path    = "{folder / "raft"}"
   node_id = "one"
+  performance_multiplier = 1
 }}
 listener "tcp" {{
   address     = "127.0.0.1:{self._port}"
+  cluster_address = "127.0.0.1:{cluster}"
   tls_disable = true
   {limit}
 }}
 api_addr     = "{self.url}"
-cluster_addr = "http://127.0.0.1:{_free_port()}"
+cluster_addr = "http://127.0.0.1:{cluster}"
 audit "file" "file" {{
   options {{ file_path = "{folder / "audit.log"}" }}
 }}
