@@ -1,0 +1,173 @@
+"""The member store's models: what is clear, what is encrypted, and what others than its readers see of it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+from sqlalchemy import DateTime, Dialect, ForeignKey, String, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from vaultstore import Encrypted, EncryptedModel, blind_index, encrypted_column, masks, normalize, uuid7
+
+__all__ = ["Base", "ChatMessage", "ConsentNotice", "Lead", "Member", "ProfileView", "UtcDateTime"]
+
+_EDUCATION = masks.one_of("高中", "大专", "本科", "硕士", "博士")
+_MARITAL = masks.one_of("未婚", "离异", "丧偶")
+_YES_NO = masks.one_of("有", "无")
+_AGE = masks.age_band(5)
+_HEIGHT = masks.band(*range(150, 200, 5))
+_INCOME = masks.band(0, 5_000, 10_000, 20_000, 50_000, 100_000)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC: SQLite keeps no offset, so a naive or foreign one would change its meaning."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC. Raises ValueError for a naive time."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time needs its UTC offset")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Base(EncryptedModel, DeclarativeBase):
+    """Base of the member store's models."""
+
+    type_annotation_map = {datetime: UtcDateTime, str: String}  # noqa: RUF012 - SQLAlchemy's declaration
+
+
+class Member(Base):
+    """A member's profile. The member is the subject."""
+
+    __tablename__ = "members"
+    __subject__ = "id"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    nickname: Mapped[str]
+    gender: Mapped[str]
+    city: Mapped[str] = mapped_column(index=True)
+    store: Mapped[str] = mapped_column(index=True)
+    grade: Mapped[str]
+    last_login: Mapped[date | None]
+    created_at: Mapped[datetime] = mapped_column(default=_now)
+
+    name: Encrypted[str] = encrypted_column(
+        category="identity", projections={"sales_card": masks.surname(), "care_card": masks.surname()}
+    )
+    id_number: Encrypted[str | None] = encrypted_column(
+        category="identity",
+        index=blind_index(normalize=normalize.resident_id()),
+        projections={"care_card": masks.present()},
+    )
+    phone: Encrypted[str] = encrypted_column(
+        category="contact",
+        index=blind_index(normalize=normalize.phone_e164(region="CN")),
+        projections={"sales_card": masks.keep(last=4), "care_card": masks.keep(first=3, last=4)},
+    )
+    wechat: Encrypted[str | None] = encrypted_column(category="contact", projections={"sales_card": masks.present()})
+    email: Encrypted[str | None] = encrypted_column(
+        category="contact",
+        index=blind_index(normalize=normalize.email()),
+        projections={"care_card": masks.email_domain()},
+    )
+    address: Encrypted[str | None] = encrypted_column(
+        category="contact", projections={"care_card": masks.region("city")}
+    )
+    birth_date: Encrypted[date | None] = encrypted_column(
+        category="profile", projections={"pool_card": _AGE, "sales_card": _AGE, "match_card": _AGE}
+    )
+    height_cm: Encrypted[int | None] = encrypted_column(
+        category="profile", projections={"sales_card": _HEIGHT, "match_card": _HEIGHT}
+    )
+    education: Encrypted[str | None] = encrypted_column(
+        category="profile", projections={"pool_card": _EDUCATION, "sales_card": _EDUCATION, "match_card": _EDUCATION}
+    )
+    marital: Encrypted[str | None] = encrypted_column(
+        category="profile", projections={"sales_card": _MARITAL, "match_card": _MARITAL}
+    )
+    monthly_income: Encrypted[Decimal | None] = encrypted_column(
+        category="profile", projections={"sales_card": _INCOME, "match_card": _INCOME}
+    )
+    house: Encrypted[str | None] = encrypted_column(
+        category="profile", projections={"sales_card": _YES_NO, "match_card": _YES_NO}
+    )
+    car: Encrypted[str | None] = encrypted_column(
+        category="profile", projections={"sales_card": _YES_NO, "match_card": _YES_NO}
+    )
+    wants: Encrypted[str | None] = encrypted_column(category="preference")
+
+
+class ChatMessage(Base):
+    """A message between two members. The sender is the subject; each conversation has data keys of its own."""
+
+    __tablename__ = "chat_messages"
+    __subject__ = "sender_id"
+    __key_scope__ = "conversation_id"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    sender_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
+    # No foreign key: on a sharded store the recipient may live in another shard.
+    recipient_id: Mapped[uuid.UUID] = mapped_column(index=True)
+    conversation_id: Mapped[uuid.UUID] = mapped_column(index=True)
+    sent_at: Mapped[datetime]
+
+    body: Encrypted[str] = encrypted_column(
+        category="conversation", projections={"chat_flags": masks.flags("chat-safety")}
+    )
+
+
+class ProfileView(Base):
+    """Who looked at whom. The viewer is the subject; whom and when are encrypted."""
+
+    __tablename__ = "profile_views"
+    __subject__ = "viewer_id"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    viewer_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
+
+    viewed_id: Encrypted[uuid.UUID] = encrypted_column(category="browsing")
+    viewed_at: Encrypted[datetime] = encrypted_column(category="browsing")
+    event: Encrypted[str] = encrypted_column(
+        category="browsing", index=blind_index(normalize=normalize.text(), unique=True)
+    )
+
+
+class Lead(Base):
+    """A member whom a matchmaker has claimed, for a while."""
+
+    __tablename__ = "leads"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    member_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
+    actor_id: Mapped[str] = mapped_column(index=True)
+    store: Mapped[str]
+    state: Mapped[str] = mapped_column(default="open")
+    claimed_at: Mapped[datetime] = mapped_column(default=_now)
+    expires_at: Mapped[datetime]
+
+
+class ConsentNotice(Base):
+    """The text that members were shown when they consented, by kind and version."""
+
+    __tablename__ = "consent_notices"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    published_at: Mapped[datetime]
