@@ -1,0 +1,36 @@
+"""Who may see what, for which purpose: written in YAML, checked against the models, compiled for every plane."""
+
+from vaultstore.policy.access import KeyAccess, PurposeKeys
+from vaultstore.policy.bound import BoundPolicy
+from vaultstore.policy.check import Report, check
+from vaultstore.policy.lock import Lock, LockChange, write_lock
+from vaultstore.policy.matrix import Cell, Explanation, explain, matrix
+from vaultstore.policy.model import Category, Limit, ModelRead, Never, PolicyTest, Purpose, Requirements
+from vaultstore.policy.policy import Policy
+from vaultstore.policy.remarks import Remark
+from vaultstore.policy.rights import Decision
+
+__all__ = [
+    "BoundPolicy",
+    "Category",
+    "Cell",
+    "Decision",
+    "Explanation",
+    "KeyAccess",
+    "Limit",
+    "Lock",
+    "LockChange",
+    "ModelRead",
+    "Never",
+    "Policy",
+    "PolicyTest",
+    "Purpose",
+    "PurposeKeys",
+    "Remark",
+    "Report",
+    "Requirements",
+    "check",
+    "explain",
+    "matrix",
+    "write_lock",
+]

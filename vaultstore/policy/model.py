@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 
 __all__ = ["Category", "Limit", "ModelRead", "Never", "PolicyTest", "Purpose", "Requirements"]
-
-_EMPTY: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +73,9 @@ class Purpose:
     dpv: str | None = None
     roles: frozenset[str] = frozenset()
     read: Mapping[str, ModelRead] = field(default_factory=dict)
-    search: Mapping[str, frozenset[str]] = _EMPTY
+    search: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Model -> names of fields."""
-    write: Mapping[str, frozenset[str]] = _EMPTY
+    write: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Model -> source categories; projections and indexes come along."""
     approves: frozenset[str] = frozenset()
     """Purposes whose access requests a holder of this one may approve."""
@@ -130,5 +127,7 @@ class PolicyTest:
     model: str
     field: str
     expect: str
-    """``clear``, ``masked:CATEGORY`` or ``denied``."""
+    """``clear``, ``masked:CATEGORY`` or ``denied``; of a search or a write, ``allowed`` or ``denied``."""
     place: str = ""
+    verb: str = "read"
+    """``read``, ``search`` or ``write``."""

@@ -1,0 +1,93 @@
+"""`policy check`: everything that is wrong with a policy, and what deserves a second look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vaultstore.catalogue import Catalogue
+from vaultstore.errors import PolicyError
+from vaultstore.policy.bind import problems
+from vaultstore.policy.bound import BoundPolicy
+from vaultstore.policy.lock import Lock
+from vaultstore.policy.model import PolicyTest
+from vaultstore.policy.remarks import Remark, remarks
+from vaultstore.policy.rules import Rules
+
+__all__ = ["HasRules", "Report", "check"]
+
+
+class HasRules(Protocol):
+    """A policy, loaded or bound."""
+
+    @property
+    def rules(self) -> Rules:
+        """What its files say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found."""
+
+    errors: tuple[PolicyError, ...]
+    warnings: tuple[Remark, ...]
+    tests: int = 0
+    """How many tests of the policy ran."""
+    bound: BoundPolicy | None = None
+    """The policy bound to its models, where it fits them."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error; warnings do not count."""
+        return not self.errors
+
+
+def check(policy: HasRules, catalogue: Catalogue, lock: Lock | str | Path | None = None) -> Report:
+    """Bind, run every rule of `never` and every test, and compare with the lock where one is given (or its path)."""
+    rules = policy.rules
+    warnings = tuple(remarks(rules, catalogue))
+    errors = problems(rules, catalogue)
+    errors += _locked(catalogue, lock) if lock is not None else ()
+    if any(error for error in errors if error.file in rules.files):
+        return Report(tuple(errors), warnings)
+    bound = BoundPolicy(rules, catalogue)
+    for number, test in enumerate(rules.tests):
+        actual, because = _outcome(bound, test)
+        if actual != test.expect:
+            verb = {"read": "gets", "search": "searches", "write": "writes"}[test.verb]
+            reason = (
+                f"test failed: {test.purpose} {verb} {test.model}.{test.field}: expected {test.expect}, is {actual}"
+            )
+            errors.append(rules.places.at("tests", str(number)).error(f"{reason} ({because})"))
+    return Report(tuple(errors), warnings, len(rules.tests), bound)
+
+
+def _outcome(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:
+    """What is so, and why."""
+    if test.verb == "read":
+        decision = bound.decision(test.purpose, test.model, test.field)
+        return str(decision), f"{decision.because}, {decision.place}"
+    purpose = bound.purpose(test.purpose)
+    model, field = bound.field(test.model, test.field)
+    names = (model.name, *model.bases)
+    if test.verb == "search":
+        allowed, listed = field.name in purpose.searches(*names), purpose.searches(*names)
+    else:
+        allowed, listed = field.category in purpose.writes(*names), purpose.writes(*names)
+    place = bound.rules.places.at("purposes", purpose.name, test.verb, model.name)
+    because = f"{purpose.name} may {test.verb} {', '.join(sorted(listed)) or 'nothing'} of {model.name}, {place}"
+    return "allowed" if allowed else "denied", because
+
+
+def _locked(catalogue: Catalogue, lock: Lock | str | Path) -> Iterator[PolicyError]:
+    try:
+        locked = lock if isinstance(lock, Lock) else Lock.load(lock)
+    except PolicyError as error:
+        yield error
+        return
+    for change in locked.diff(Lock.of(catalogue)):
+        reason = f"{change}: review what people see, then run `vaultstore policy lock`"
+        column = 1 if change.line else None
+        yield PolicyError(reason, file=locked.path or "fields.lock", line=change.line, column=column)

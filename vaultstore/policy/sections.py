@@ -1,0 +1,135 @@
+"""The sections of a policy file below its top level: a category, a rule of `never`, a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from vaultstore.policy.document import Entry, Node, Table
+from vaultstore.policy.fields import MODEL, NAME, choice, entry, flag, table, text, words
+from vaultstore.policy.model import Category, Never, PolicyTest
+from vaultstore.policy.places import Place
+from vaultstore.policy.words import hint, shown
+
+__all__ = ["Known", "read_category", "read_never", "read_test", "roles_of"]
+
+_MASKED = "masked:"
+
+
+@dataclass(slots=True)
+class Known:
+    """Names that a section may refer to, wherever they are defined, and the places found so far."""
+
+    categories: dict[str, Category] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    purposes: dict[str, Table] = field(default_factory=dict)
+    places: dict[tuple[str, ...], Place] = field(default_factory=dict)
+    timezone: str = "UTC"
+
+    def category(self, word: str, place: Place, what: str) -> Category:
+        """The category called `word`."""
+        if word not in self.categories:
+            raise place.error(f"{what}: unknown category {shown(word)}{hint(word, self.categories)}")
+        return self.categories[word]
+
+    def purpose(self, word: str, place: Place, what: str) -> str:
+        """`word`, if it is a purpose."""
+        if word not in self.purposes:
+            raise place.error(f"{what}: unknown purpose {shown(word)}{hint(word, self.purposes)}")
+        return word
+
+    def role(self, word: str, place: Place, what: str) -> str:
+        """`word`, if it may be a role: where files declare roles, one of them."""
+        if self.roles and word not in self.roles:
+            raise place.error(f"{what}: unknown role {shown(word)}{hint(word, self.roles)}")
+        return NAME.check(word, place, what)
+
+
+def read_category(name: str, node: Node) -> Category:
+    """``NAME: {description, sensitive, projection}``."""
+    what = f"category {name}"
+    entries = table(node, what, ("description", "sensitive", "projection")).entries
+    category = Category(
+        name,
+        description=text(entries["description"].node, f"{what}, description") if "description" in entries else "",
+        sensitive="sensitive" in entries and flag(entries["sensitive"].node, f"{what}, sensitive"),
+        projection="projection" in entries and flag(entries["projection"].node, f"{what}, projection"),
+    )
+    if category.sensitive and category.projection:
+        raise entries["sensitive"].place.error(f"{what}: sensitivity belongs to the source; a projection is its mask")
+    return category
+
+
+def roles_of(found: Entry, what: str, known: Known) -> Iterator[tuple[str, Place]]:
+    """The roles in a list, each with its place."""
+    for word, place in words(found.node, f"{what}, roles"):
+        yield known.role(word, place, f"{what}, roles"), place
+
+
+def read_never(node: Node, number: int, known: Known) -> Never:
+    """``{roles, categories, except, because}``: rule `number` of all files."""
+    what, path = "never", ("never", str(number))
+    found = table(node, what, ("roles", "categories", "except", "because"))
+    known.places[path] = found.place
+    roles = set()
+    for role, place in roles_of(entry(found, "roles", what), what, known):
+        roles.add(role)
+        known.places[*path, "role", role] = place
+    categories = set()
+    for word, place in words(entry(found, "categories", what).node, f"{what}, categories"):
+        categories.add(known.category(word, place, what).name)
+    exceptions = {}
+    if "except" in found.entries:
+        for target, allowed in table(found.entries["except"].node, f"{what}, except").entries.items():
+            exceptions[target] = _exception(target, allowed, path, known)
+    return Never(
+        frozenset(roles),
+        frozenset(categories),
+        MappingProxyType(exceptions),
+        because=text(entry(found, "because", what).node, f"{what}, because"),
+        place=str(found.place),
+    )
+
+
+def _exception(target: str, allowed: Entry, path: tuple[str, ...], known: Known) -> frozenset[str]:
+    what = f"never, except {shown(target)}"
+    model, dot, name = target.partition(".")
+    if not dot:
+        raise allowed.place.error(f"{what}: name a field, as Model.field")
+    MODEL.check(model, allowed.place, what)
+    MODEL.check(name, allowed.place, what)
+    known.places[*path, "except", target] = allowed.place
+    result = set()
+    for word, place in words(allowed.node, what):
+        if not known.category(word, place, what).projection:
+            raise place.error(f"{what}: {word} is no projection; only a masked form can be excepted")
+        known.places[*path, "except", target, word] = place
+        result.add(word)
+    return frozenset(result)
+
+
+def read_test(node: Node, number: int, known: Known) -> PolicyTest:
+    """``{purpose, model, field, expect, verb}``: test `number` of all files."""
+    what, path = "test", ("tests", str(number))
+    found = table(node, what, ("purpose", "model", "field", "expect", "verb"))
+    known.places[path] = found.place
+    values = {key: entry(found, key, what) for key in ("purpose", "model", "field", "expect")}
+    for key in ("purpose", "model", "field"):
+        known.places[*path, key] = values[key].node.place
+    words_of = {key: text(value.node, f"{what}, {key}") for key, value in values.items()}
+    known.purpose(words_of["purpose"], values["purpose"].node.place, what)
+    for key in ("model", "field"):
+        MODEL.check(words_of[key], values[key].node.place, f"{what}, {key}")
+    verb = "read"
+    if "verb" in found.entries:
+        verb = choice(found.entries["verb"].node, f"{what}, verb", ("read", "search", "write"))
+    expect, place = words_of["expect"], values["expect"].node.place
+    if verb != "read":
+        choice(values["expect"].node, f"{what}, expect", ("allowed", "denied"))
+    elif expect.startswith(_MASKED):
+        if not known.category(expect.removeprefix(_MASKED), place, f"{what}, expect").projection:
+            raise place.error(f"{what}, expect: {expect.removeprefix(_MASKED)} is no projection")
+    elif expect not in ("clear", "denied"):
+        raise place.error(f"{what}, expect: {shown(expect)} is not clear, denied or masked:CATEGORY")
+    return PolicyTest(**words_of, place=str(found.place), verb=verb)
