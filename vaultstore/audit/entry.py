@@ -17,7 +17,7 @@ from typing import Any
 from vaultstore import merkle
 from vaultstore.audit.lines import Line, pack_lines, subjects_root
 from vaultstore.canonical import canonical_json
-from vaultstore.errors import AuditError
+from vaultstore.errors import AuditError, UnsupportedOperation
 
 __all__ = ["LEAF_VERSION", "Entry", "build_entry", "read_leaf", "verify_entry"]
 
@@ -101,7 +101,7 @@ def build_entry(
         content["field"] = field
     try:
         leaf = canonical_json(content)
-    except ValueError:  # a lone surrogate, or a count beyond 2**53-1
+    except UnsupportedOperation:  # a lone surrogate, or a count beyond 2**53-1
         raise AuditError(f"audit entry {id} holds text or a number that JSON can't carry") from None
     return Entry(id, leaf.decode(), packed, outcomes, merkle.leaf_hash(leaf))
 
@@ -113,7 +113,7 @@ def read_leaf(leaf: str) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise AuditError("an audit leaf is a JSON object")
         canonical = canonical_json(content) == leaf.encode()
-    except (ValueError, RecursionError):  # UnicodeEncodeError and JSONDecodeError are ValueErrors
+    except (UnsupportedOperation, ValueError, RecursionError):  # Unicode and JSONDecodeError are ValueErrors
         raise AuditError("an audit leaf is not JSON") from None
     if not canonical:
         raise AuditError("an audit leaf is not in the canonical form of RFC 8785")
