@@ -115,12 +115,14 @@ def number(node: Node, what: str, low: int, high: int) -> int:
     return node.value
 
 
-def duration(node: Node, what: str, low: timedelta, high: timedelta) -> timedelta:
-    """A time such as ``60s``, ``15m``, ``1h`` or ``90d``, from `low` to `high`."""
+def duration(
+    node: Node, what: str, low: timedelta, high: timedelta, says: str = "a time such as 60s, 15m, 1h or 90d"
+) -> timedelta:
+    """A time such as ``60s``, ``15m``, ``1h`` or ``90d``, from `low` to `high`; `says` is what errors ask for."""
     word = text(node, what) if isinstance(node, Scalar) and isinstance(node.value, str) else None
     match = _DURATION.fullmatch(word) if word is not None else None
     if match is None:
-        raise _unexpected(node, what, "a time such as 60s, 15m, 1h or 90d")
+        raise _unexpected(node, what, says)
     value = timedelta(**{_UNITS[match[2]]: int(match[1])})
     if not low <= value <= high:
         raise node.place.error(f"{what}: {word} is not from {_short(low)} to {_short(high)}")

@@ -103,7 +103,7 @@ def _timezone(documents: list[Table], known: Known) -> None:
                 raise ValueError
             zoneinfo.ZoneInfo(name)
         except (ValueError, KeyError, OSError):
-            near = hint(name, zoneinfo.available_timezones())
+            near = hint(name, filter(_ZONE.fullmatch, zoneinfo.available_timezones()))
             raise place.error(
                 f"timezone: unknown {shown(name)}{near or '; use a name such as Asia/Shanghai'}"
             ) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
-from vaultstore.policy.document import Node, Table
+from vaultstore.policy.document import Node, Scalar, Table
 from vaultstore.policy.fields import (
     MODEL,
     NAME,
@@ -21,7 +21,6 @@ from vaultstore.policy.fields import (
     words,
 )
 from vaultstore.policy.model import Limit, ModelRead, Purpose, Requirements
-from vaultstore.policy.places import Place
 from vaultstore.policy.sections import Known, roles_of
 from vaultstore.policy.words import BASES, LABELS
 
@@ -190,10 +189,7 @@ def _limit(node: Node, what: str, holders: tuple[str, ...]) -> Limit:
 
 
 def _window(node: Node, what: str) -> str:
-    place: Place = node.place
-    if isinstance(node, Table):
-        raise place.error(f"{what}: expected day or a time such as 30d")
-    word = text(node, what)
-    if word != "day":
-        duration(node, what, _SECOND, 366 * _DAY)
-    return word
+    if isinstance(node, Scalar) and node.value == "day":
+        return "day"
+    duration(node, what, _SECOND, 366 * _DAY, says="day, or a time such as 1h or 30d")
+    return text(node, what)
