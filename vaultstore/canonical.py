@@ -13,11 +13,15 @@ import rfc8785
 
 from vaultstore.errors import UnsupportedOperation
 
-__all__ = ["FrozenDict", "FrozenList", "canonical_json", "freeze", "pae", "parse_json", "thaw"]
+__all__ = ["FrozenDict", "FrozenList", "NotCanonical", "canonical_json", "freeze", "pae", "parse_json", "thaw"]
 
 _LE64 = Struct("<Q").pack
 _SAFE_INTEGER = 2**53 - 1
 _DEEPEST = 64
+
+
+class NotCanonical(UnsupportedOperation, ValueError):
+    """A value that canonical JSON can't carry; a ValueError too, for callers to whom it is malformed input."""
 
 
 def pae(*parts: bytes) -> bytes:
@@ -36,8 +40,8 @@ def pae(*parts: bytes) -> bytes:
 def canonical_json(value: Any) -> bytes:
     """UTF-8 bytes of `value` (None, bool, int, float, str, list, tuple, dict) in the form of RFC 8785 (JCS).
 
-    Raises UnsupportedOperation for what JSON on every platform can't carry (RFC 7493, I-JSON): integers beyond
-    ±(2^53 - 1), NaN, infinities, lone surrogates, keys that are not text, other types, endless nesting.
+    Raises NotCanonical for what JSON on every platform can't carry (RFC 7493, I-JSON): integers beyond ±(2^53 - 1),
+    NaN, infinities, lone surrogates, keys that are not text, other types, endless nesting.
     """
     try:
         if type(value) is str:  # the usual mask: the same bytes, ten times as fast
@@ -52,7 +56,7 @@ def canonical_json(value: Any) -> bytes:
     except (rfc8785.CanonicalizationError, UnicodeError):
         reason = "JSON takes None, bool, int, float, str, list and dict with text keys, all text encodable as UTF-8"
     # Raised here and not in the handlers, so that no cause hangs on the error: theirs carry the value.
-    raise UnsupportedOperation(reason)
+    raise NotCanonical(reason)
 
 
 def _no_change(self: object, *_: Any, **__: Any) -> Never:
@@ -100,7 +104,7 @@ def freeze(value: Any, _levels: int = _DEEPEST) -> Any:
 
     Tuples become lists, members of str and int enumerations their values. Raises UnsupportedOperation for other
     types, for other subclasses of str (Masked is one: a mask must not be stored as if it were the value), and for
-    more than 64 levels.
+    more than 64 levels; the message names the type and never the value.
     """
     kind = type(value)
     if kind is str or kind is int or kind is bool or kind is float or value is None:

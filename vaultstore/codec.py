@@ -6,6 +6,7 @@ docs/formats/values.md gives the tables. A codec is a pair of plain functions, s
 from __future__ import annotations
 
 import collections.abc
+import struct
 import types
 import uuid
 from collections.abc import Callable
@@ -24,6 +25,7 @@ JSON: TypeAlias = Any
 """Annotation of a field that holds any JSON value but null at its top."""
 
 _PAD, _JSON_PAD, _LARGEST_PAD = 16, 128, 65_536
+_INT32, _INT64 = struct.Struct(">i"), struct.Struct(">q")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,7 +33,7 @@ _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 # What reading malformed bytes may raise on the way; each may carry the value, so none gets out.
-_MALFORMED = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+_MALFORMED = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +172,11 @@ def _decimal_from_bytes(data: bytes) -> Decimal:
 
 
 def _date_to_bytes(value: date) -> bytes:
-    return (value.toordinal() - _EPOCH_DAY).to_bytes(4, "big", signed=True)
+    return _INT32.pack(value.toordinal() - _EPOCH_DAY)
 
 
 def _date_from_bytes(data: bytes) -> date:
-    return date.fromordinal(int.from_bytes(_exactly(4, data), "big", signed=True) + _EPOCH_DAY)
+    return date.fromordinal(_INT32.unpack(data)[0] + _EPOCH_DAY)
 
 
 def _datetime_to_bytes(value: datetime) -> bytes:
@@ -184,11 +186,11 @@ def _datetime_to_bytes(value: datetime) -> bytes:
     microseconds = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
     if not _FIRST <= microseconds <= _LAST:
         raise UnsupportedOperation("expected a datetime that lies in the years 1 to 9999 in UTC")
-    return microseconds.to_bytes(8, "big", signed=True)
+    return _INT64.pack(microseconds)
 
 
 def _datetime_from_bytes(data: bytes) -> datetime:
-    return _EPOCH + timedelta(microseconds=int.from_bytes(_exactly(8, data), "big", signed=True))
+    return _EPOCH + timedelta(0, 0, _INT64.unpack(data)[0])
 
 
 def _uuid_to_bytes(value: uuid.UUID) -> bytes:
@@ -197,12 +199,6 @@ def _uuid_to_bytes(value: uuid.UUID) -> bytes:
 
 def _uuid_from_bytes(data: bytes) -> uuid.UUID:
     return uuid.UUID(bytes=data)
-
-
-def _exactly(size: int, data: bytes) -> bytes:
-    if len(data) != size:
-        raise ValueError("wrong length")
-    return data
 
 
 _Scalar = tuple[str, str, int, Callable[[Any], Any], Callable[[Any], bytes], Callable[[bytes], Any]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -38,7 +39,7 @@ CIPHERTEXT_MINIMUM: Final = 33
 _AAD_LABEL, _WRAP_LABEL = b"vaultstore/v1", b"vaultstore/wrap/v1"
 _NONCE, _DATA_KEY, _ID = 12, 32, 16
 _LENGTH_OF_ID = _ID.to_bytes(8, "little")
-_NO_KEY_ID = b"\0\0\0\0"
+_header: Callable[[bytes], tuple[int, int]] = Struct(">BI").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +131,10 @@ def seal(aead: AESGCM, key_id: int, nonce: bytes, plaintext: bytes, aad: bytes) 
 def open_sealed(aead: AESGCM, ciphertext: bytes, aad: bytes) -> bytes:
     """The plaintext of `ciphertext`, where key and AAD are the ones it was sealed with.
 
-    Raises DecryptionError for anything else: another version, too short, tampered with, moved, another key.
+    Raises DecryptionError for anything else: another version, too short, tampered with, moved, another key. The key
+    id is no part of what the tag covers: it says which key to try, so `aead` is the key of `key_id_of(ciphertext)`.
     """
-    if len(ciphertext) < 33 or ciphertext[:1] != b"\x01" or ciphertext[1:5] == _NO_KEY_ID:
-        raise _not_ours(ciphertext)
+    key_id_of(ciphertext)
     try:
         return aead.decrypt(ciphertext[5:17], ciphertext[17:], aad)
     except InvalidTag:
@@ -145,15 +146,18 @@ def open_sealed(aead: AESGCM, ciphertext: bytes, aad: bytes) -> bytes:
 
 def key_id_of(ciphertext: bytes) -> int:
     """The id of the data key that opens `ciphertext`. Raises DecryptionError where its header is not ours."""
-    key_id = int.from_bytes(ciphertext[1:5], "big")
-    if len(ciphertext) < 33 or ciphertext[:1] != b"\x01" or not key_id:
-        raise _not_ours(ciphertext)
-    return key_id
+    if type(ciphertext) is bytes and len(ciphertext) >= CIPHERTEXT_MINIMUM:
+        version, key_id = _header(ciphertext)
+        if version == 1 and key_id:
+            return key_id
+    raise _not_ours(ciphertext)
 
 
-def _not_ours(ciphertext: bytes) -> DecryptionError:
+def _not_ours(ciphertext: object) -> DecryptionError:
     # Says how the header is wrong and repeats no byte of it: what is not a ciphertext may be somebody's plaintext.
-    if len(ciphertext) < CIPHERTEXT_MINIMUM:
+    if type(ciphertext) is not bytes:
+        reason = f"{type(ciphertext).__name__}, not bytes"
+    elif len(ciphertext) < CIPHERTEXT_MINIMUM:
         reason = f"{len(ciphertext)} bytes long, at least {CIPHERTEXT_MINIMUM} needed"
     elif ciphertext[:1] != CIPHERTEXT_VERSION:
         reason = "unknown version byte"
