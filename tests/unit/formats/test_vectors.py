@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -148,3 +149,17 @@ def test_a_ciphertext_of_a_vector_does_not_open(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", vectors("merkle", "root"))
 def test_the_merkle_root_of_a_vector(vector: Vector) -> None:
     assert root([leaf_hash(bytes.fromhex(leaf)) for leaf in vector["leaves"]]).hex() == vector["root"]
+
+
+PAGES = ("README", "ciphertext", "aad", "values", "wrap-context", "merkle")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_of_a_page_are_vectors(page: str) -> None:
+    known = "".join((VECTORS / f"{name}.json").read_text() for name in generator.FILES)
+    text = (VECTORS.parents[1] / "docs" / "formats" / f"{page}.md").read_text()
+    lines = [line for block in text.split("```\n")[1::2] for line in block.splitlines()]
+    # The bytes of an example line stand at its end, in groups that a vector has one after the other.
+    examples = [match[0].replace(" ", "") for line in lines if (match := re.search(r"(?<= )([0-9a-f]{2,} ?)+$", line))]
+    assert examples
+    assert [example for example in examples if example not in known] == []
