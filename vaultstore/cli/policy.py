@@ -1,0 +1,159 @@
+"""``vaultstore policy``: check it, show it as a table, explain a decision, lock the fields it was reviewed with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vaultstore.cli.common import Failure, console, dir_option, printable
+
+if TYPE_CHECKING:
+    from vaultstore.policy import Explanation
+
+__all__ = ["policy_group"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _source(command: _Command) -> _Command:
+    """``--dir``, ``--policies`` and ``--models``, passed on as `folder`, `policies` and `models`."""
+    policies = click.option(
+        "--policies",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help="File or folder of the policy [the store's].",
+    )
+    models = click.option(
+        "--models", metavar="MODULE:BASE", help="Declarative base, or several with commas [the store's]."
+    )
+    return dir_option(policies(models(command)))
+
+
+@click.group("policy")
+def policy_group() -> None:
+    """Check, show and explain a policy."""
+
+
+@policy_group.command("check")
+@_source
+def check_command(folder: Path, policies: Path | None, models: str | None) -> None:
+    """Find everything that is wrong: each error with file, line and column; exit code 1 where there is one.
+
+    It runs the policy's own tests and bars, and compares the models' fields with the lock.
+    """
+    from vaultstore.cli.store import policy_and_models
+
+    source = policy_and_models(folder, policies, models)
+    report = source.policy.check(source.catalogue, source.policy.lock_file)
+    for remark in report.warnings:
+        click.secho(printable(f"{remark}"), fg="yellow")
+    for error in report.errors:
+        click.secho(printable(f"{error}"), fg="red")
+    if not report.ok:
+        raise Failure(f"the policy has {_count(len(report.errors), 'error')}")
+    counts = (
+        _count(len(source.policy.purposes), "purpose"),
+        _count(report.tests, "test"),
+        _count(len(report.warnings), "warning"),
+    )
+    click.secho(f"ok: {', '.join(counts)}", fg="green")
+
+
+@policy_group.command("matrix")
+@_source
+@click.option("--model", help="Only this model.")
+@click.option("--purpose", "purposes", multiple=True, help="Only this purpose. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def matrix_command(
+    folder: Path, policies: Path | None, models: str | None, model: str | None, purposes: tuple[str, ...], as_json: bool
+) -> None:
+    """What each purpose gets of each field: clear, masked (the card's name), or nothing."""
+    from vaultstore.cli.store import policy_and_models
+    from vaultstore.errors import PolicyError
+    from vaultstore.policy import matrix
+
+    source = policy_and_models(folder, policies, models)
+    bound = source.policy.bind(source.catalogue)
+    for name in purposes:
+        bound.purpose(name)
+    if model is not None and source.catalogue.model(model) is None:
+        raise PolicyError(f"there is no model {model!r}; there are: {', '.join(sorted(source.catalogue.models))}")
+    cells = [
+        cell for cell in matrix(bound) if cell.purpose in (purposes or bound.purposes) and model in (None, cell.model)
+    ]
+    if as_json:
+        click.echo(json.dumps([asdict(cell) for cell in cells], ensure_ascii=False, indent=2))
+        return
+    from vaultstore.cli.matrix import tables
+
+    out = console()
+    for table in tables(cells, out.width):
+        out.print(table)
+    out.print("s: may search by equality; w: may write; ·: nothing", style="dim")
+
+
+@policy_group.command("explain")
+@_source
+@click.option("--purpose", required=True, metavar="PURPOSE", help="A purpose of the policy.")
+@click.option("--field", required=True, metavar="MODEL.FIELD", help="An encrypted field, such as Member.phone.")
+def explain_command(folder: Path, policies: Path | None, models: str | None, purpose: str, field: str) -> None:
+    """Why a purpose gets what it gets of a field, and the line of policy that says so."""
+    from vaultstore.cli.store import policy_and_models
+    from vaultstore.policy import explain
+
+    model, dot, name = field.partition(".")
+    if not (dot and model and name):
+        raise click.UsageError("--field is MODEL.FIELD, such as Member.phone")
+    source = policy_and_models(folder, policies, models)
+    _explain(explain(source.policy.bind(source.catalogue), purpose, model, name))
+
+
+@policy_group.command("lock")
+@_source
+def lock_command(folder: Path, policies: Path | None, models: str | None) -> None:
+    """Write fields.lock: the fields, masks and indexes that this policy was reviewed with."""
+    from vaultstore.cli.store import policy_and_models
+    from vaultstore.errors import PolicyError
+    from vaultstore.policy import Lock, write_lock
+
+    source = policy_and_models(folder, policies, models)
+    path = source.policy.lock_file
+    if path is None:
+        raise PolicyError("a lock lies in the policy's folder: name a folder, not a file")
+    before = Lock.load(path) if path.exists() else None
+    now = write_lock(source.catalogue, path)
+    for change in before.diff(now) if before else ():
+        click.echo(printable(str(change)))
+    click.echo(f"{path}: {_count(len(now.fields), 'field')} locked")
+
+
+def _explain(told: Explanation) -> None:
+    cell, purpose = told.cell, told.purpose
+    out = console()
+    colour = {"clear": "green", "masked": "yellow", "denied": "red"}[told.decision.kind]
+    say: Callable[..., None] = lambda text, style="": out.print(printable(text), style=style, markup=False)  # noqa: E731
+    say(f"{cell.purpose} gets {cell.model}.{cell.field}: {told.decision}", f"bold {colour}")
+    say(f"  because {told.decision.because}")
+    say(f"  {told.decision.place}: {told.line.strip()}")
+    say(f"  search: {'by equality' if cell.search else 'no'}; write: {'yes' if cell.write else 'no'}")
+    say(f"  rows: {told.rows or 'all'}")
+    needs = purpose.requires
+    required = [
+        *([f"consent {needs.consent}"] if needs.consent else []),
+        *(["an open case"] if needs.case else []),
+        *([_count(needs.approvals, "approval")] if needs.approvals else []),
+        *([f"subjects {needs.subjects}"] if needs.subjects else []),
+    ]
+    say(f"  requires: {', '.join(required) or 'nothing more'}")
+    for verb, limits in purpose.limits.items():
+        say(f"  limit on {verb}: " + ", ".join(f"{limit.max} per {limit.per} by {limit.by}" for limit in limits))
+    say(f"  roles: {', '.join(sorted(purpose.roles))}; a token holds for {purpose.ttl}; {purpose.batch} at a time")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
