@@ -77,12 +77,12 @@ class VaultKeys(SecretHandle):
     def public_keys(self, name: str) -> Mapping[str, bytes]:
         """Key id -> raw public key (32 bytes) of every version that may still verify, see Signer. One request."""
         data = self._request("GET", f"{self._names.mount}/keys/{self._names.signing(name)}").data
-        if data.get("type") != "ed25519":
+        keys, oldest = data.get("keys"), data.get("min_decryption_version", 1)
+        if data.get("type") != "ed25519" or not isinstance(keys, dict):
             raise KeyServiceRefused(f"the key {name} does not sign with Ed25519")
-        oldest = data.get("min_decryption_version", 1)
         return {
-            f"{name}:{number}": base64.b64decode(data["keys"][str(number)]["public_key"])
-            for number in sorted(map(int, data["keys"]))
+            f"{name}:{number}": base64.b64decode(keys[str(number)]["public_key"])
+            for number in sorted(map(int, keys))
             if number >= oldest
         }
 
@@ -99,7 +99,10 @@ class VaultKeys(SecretHandle):
         auth = answer.body.get("auth")
         token = auth.get("client_token") if isinstance(auth, dict) else None
         if not isinstance(token, str) or not token:
-            raise KeyServiceRefused(f"the key service refused the login of {purpose} (status {answer.status})")
+            raise KeyServiceRefused(
+                f"the key service refused the login of {purpose} (status {answer.status}): the login token is over,"
+                " not for it, or for another version of the purpose"
+            )
         return VaultKeyService(self._client, self._names, purpose=purpose, token=token, batch=self._batch)
 
     def provision(self, access: KeyAccess) -> None:

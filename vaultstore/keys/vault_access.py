@@ -116,7 +116,7 @@ def provision(
         if names.acl(purpose) != names.acl(purpose).lower():
             raise SettingsError(f"Vault keeps ACL names in lower case, so a purpose can't be called {purpose!r}")
     _mount(request, f"sys/mounts/{names.mount}", "transit")
-    request("POST", f"{names.mount}/config/keys", {"disable_upsert": True})
+    _write(request, f"{names.mount}/config/keys", {"disable_upsert": True})
     _audit_in_clear(request, names)
     for category in sorted(access.categories):
         _key(request, names, names.category(category), {"type": "aes256-gcm96", "derived": True})
@@ -126,10 +126,17 @@ def provision(
     _mount(request, f"sys/auth/{names.auth_mount}", "jwt")
     _trust(request, names, access.issuer, [version["public_key"] for version in tokens["keys"].values()])
     for purpose, rights in sorted(access.purposes.items()):
-        request("PUT", f"sys/policies/acl/{names.acl(purpose)}", {"policy": acl_text(names, rights)})
+        _write(request, f"sys/policies/acl/{names.acl(purpose)}", {"policy": acl_text(names, rights)})
         role = role_of(names, purpose, rights, ttl=ttl, bound_cidrs=bound_cidrs)
-        request("POST", f"auth/{names.auth_mount}/role/{purpose}", role)
+        _write(request, f"auth/{names.auth_mount}/role/{purpose}", role)
     _remove_former(request, names, access)
+
+
+def _write(request: Request, path: str, wanted: dict[str, Any]) -> None:
+    """Write what is not so already: an unchanged deployment is only read, and its audit log stays quiet."""
+    found = request("GET", path, expect=(404,)).data
+    if any((found.get(name) or None) != (value or None) for name, value in wanted.items()):
+        request("POST", path, wanted)
 
 
 def _mount(request: Request, path: str, kind: str) -> None:
@@ -167,21 +174,18 @@ def _trust(request: Request, names: VaultNames, issuer: str, public_keys: list[s
     found = request("GET", path, expect=(404,)).data
     if found.get("oidc_discovery_url") or found.get("jwks_url") or found.get("bound_issuer", "") not in ("", issuer):
         raise SettingsError(f"the auth mount {names.auth_mount} serves another issuer: give vaultstore one of its own")
-    request(
-        "POST",
-        path,
-        {
-            "jwt_validation_pubkeys": [_pem(key) for key in public_keys],
-            "jwt_supported_algs": ["EdDSA"],
-            "bound_issuer": issuer,
-        },
-    )
+    wanted = {
+        "jwt_validation_pubkeys": [_pem(key) for key in public_keys],
+        "jwt_supported_algs": ["EdDSA"],
+        "bound_issuer": issuer,
+    }
+    _write(request, path, wanted)
 
 
 def _pem(encoded: str) -> str:
     """A raw Ed25519 key in base64, as the PEM of its SubjectPublicKeyInfo (RFC 8410)."""
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded))
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip()  # as Vault keeps it
 
 
 def _remove_former(request: Request, names: VaultNames, access: KeyAccess) -> None:

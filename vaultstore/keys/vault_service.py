@@ -112,7 +112,11 @@ class VaultKeyService(SecretHandle):
         path = f"{self._names.mount}/{verb}/{key}"
         answer = self._request("POST", path, {"batch_input": batch, **(extra or {})}, len(batch), expect)
         results = answer.data.get("batch_results")
-        if not isinstance(results, list) or len(results) != len(batch):
+        if (
+            not isinstance(results, list)
+            or len(results) != len(batch)
+            or not all(isinstance(result, dict) for result in results)
+        ):
             raise KeyServiceRefused(f"the key service refused {verb} with {key} (status {answer.status})")
         return results
 

@@ -18,6 +18,7 @@ def login_token(
     keys: Signer,
     access: KeyAccess,
     purpose: str,
+    /,
     *,
     now: float | None = None,
     header: dict[str, Any] | None = None,

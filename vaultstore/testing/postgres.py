@@ -23,8 +23,7 @@ __all__ = ["PostgresServer", "find_postgres"]
 
 _SETTINGS = {
     "listen_addresses": "",
-    "fsync": "off",  # tests end processes, never the machine
-    "synchronous_commit": "off",
+    "fsync": "off",  # tests end processes, never the machine: what is committed survives `stop(immediate=True)`
     "full_page_writes": "off",
     "max_connections": "100",
     "shared_buffers": "64MB",
