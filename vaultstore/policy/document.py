@@ -115,12 +115,15 @@ class _Builder:
     def _place(self, event: Any) -> Place:
         return Place(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
 
+    def _plain_only(self, event: Any) -> None:
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise self._place(event).error("YAML anchors and aliases are not allowed: write it out")
+        if event.tag is not None:
+            raise self._place(event).error(f"YAML tags are not allowed: {shown(event.tag)}")
+
     def _node(self, event: Any, depth: int) -> Node:
         place = self._place(event)
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise place.error("YAML anchors and aliases are not allowed: write it out")
-        if event.tag is not None:
-            raise place.error(f"YAML tags are not allowed: {shown(event.tag)}")
+        self._plain_only(event)
         if depth > _MAX_DEPTH:
             raise place.error(f"nested more than {_MAX_DEPTH} deep")
         if isinstance(event, yaml.ScalarEvent):
@@ -137,11 +140,9 @@ class _Builder:
         entries: dict[str, Entry] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             place = self._place(event)
+            self._plain_only(event)
             if not isinstance(event, yaml.ScalarEvent):
-                self._node(event, _MAX_DEPTH)  # an alias or a tag has its own message
                 raise place.error("a key must be text")
-            if event.anchor is not None or event.tag is not None:
-                self._node(event, depth)
             key = event.value
             if key == "<<" and not event.style:
                 raise place.error("YAML merge keys (<<) are not allowed: write it out")
@@ -161,7 +162,7 @@ def _plain(text: str, place: Place) -> str | int | float | bool | None:
             raise place.error(f"a number of more than {_MAX_DIGITS} digits")
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     if _FLOAT.fullmatch(text):
-        return float(text)
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
 
 

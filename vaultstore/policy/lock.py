@@ -84,7 +84,7 @@ class Lock:
             elif current is None:
                 raise PolicyError("a line before the first field", file=path, line=number, column=1)
             else:
-                fields[current] += (line.strip(),)
+                fields[current] += (line.removeprefix("  "),)
         if version is None:
             raise PolicyError("the lock is empty: run `vaultstore policy lock`", file=path, line=1, column=1)
         return cls(fields, lines, path)
@@ -111,8 +111,9 @@ def write_lock(catalogue: Catalogue, path: str | Path) -> Lock:
     lock = Lock.of(catalogue)
     try:
         Path(path).write_text(lock.text(), "utf-8")
-    except OSError as error:
-        raise PolicyError(f"the lock can not be written: {error.strerror}", file=path) from None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a fingerprint is not text"
+        raise PolicyError(f"the lock can not be written: {reason}", file=path) from None
     return lock
 
 
