@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from vaultstore import errors, normalize
+from vaultstore import normalize
 
 __all__ = [
     "Unclean",
@@ -125,7 +125,7 @@ def email(cell: str) -> str:
 
 
 def day(cell: str, *, latest: date) -> date | None:
-    """A calendar day from 1900 to `latest`: ``2000-02-29``, ``2000/2/29``, ``2000.2.29``, ``20000229``, ``2000年2月29日``."""
+    """A day from 1900 to `latest`: ``2000-02-29``, ``2000/2/29``, ``2000.2.29``, ``20000229`` or ``2000年2月29日``."""
     tidy = word(cell).replace(" ", "")
     if not tidy:
         return None
@@ -205,5 +205,5 @@ def one_of(*words: str, **also: str) -> Callable[[str], str]:
 def _normal(normaliser: Callable[[str], str], tidy: str, reason: str) -> str:
     try:
         return normaliser(tidy)
-    except errors.UnsupportedOperation:
-        raise Unclean(reason) from None
+    except normalize.NotNormalizable as unfit:
+        raise Unclean(f"{reason}: {unfit.reason}") from None

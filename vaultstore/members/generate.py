@@ -27,6 +27,7 @@ _CITIES = (
     ("上海", "sh", "310101"), ("北京", "bj", "110101"), ("成都", "cd", "510104"), ("武汉", "wh", "420106"),
     ("杭州", "hz", "330102"), ("南京", "nj", "320102"), ("西安", "xa", "610102"), ("青岛", "qd", "370203"),
 )  # fmt: skip
+_PREFIXES = ("38", "39", "50", "58", "76", "86", "98")
 _WANTS = ("性格温柔，喜欢做饭", "身高175以上，不抽烟", "有稳定工作，孝顺父母", "爱旅行，会弹琴更好", "长头发，喜欢猫")
 _TALK = (
     "你好，很高兴认识你", "周末有空一起喝咖啡吗？", "你喜欢看什么电影？", "明天下雨记得带伞", "今天加班好累😂",
@@ -89,21 +90,28 @@ def _member(dice: random.Random, number: int) -> dict[str, str]:
     name = dice.choice(_COMPOUND) + given if dice.random() < 0.06 else dice.choice(_SURNAMES) + given
     if number % 29 == 11:
         name = dice.choice(_FOREIGN)
-    phone = f"1{dice.choice(('38', '39', '50', '58', '76', '86', '98'))}{(number * 7919 + dice.randrange(7919)) % 10**8:08d}"
+    phone = f"1{dice.choice(_PREFIXES)}{(number * 7919 + dice.randrange(7919)) % 10**8:08d}"
+    order = dice.randint(0, 499) * 2 + (gender == "M")
+    nickname = (
+        dice.choice(("小", "大", "阿", "🌸", "Mr."))
+        + dice.choice("雨云星月风山海晴")
+        + dice.choice(("", "♥", "2021", "_"))
+    )
+    mailbox = f"{dice.choice(('li.lei', 'HAN.MEI', 'user'))}{number}@{dice.choice(('example.com', 'mail.example.cn'))}"
     street = (
         f"{city}市{dice.choice(('人民', '解放', '中山', '和平'))}路{dice.randint(1, 900)}号{dice.randint(101, 3299)}室"
     )
     return {
         "member_id": str(_uuid(dice)),
-        "nickname": dice.choice(("小", "大", "阿", "🌸", "Mr.")) + dice.choice("雨云星月风山海晴") + dice.choice(("", "♥", "2021", "_")),
+        "nickname": nickname,
         "gender": gender,
         "city": city,
         "store": f"{short}-{dice.randint(1, 12):02d}",
         "real_name": name,
-        "id_number": "" if dice.random() < 0.02 else _resident(region, born, dice.randint(0, 499) * 2 + (gender == "M")),
+        "id_number": "" if dice.random() < 0.02 else _resident(region, born, order),
         "phone": _as_written(dice, phone),
         "wechat": _maybe(dice, 0.8, f"wx_{dice.randrange(10**6):06d}"),
-        "email": _maybe(dice, 0.7, f"{dice.choice(('li.lei', 'HAN.MEI', 'user'))}{number}@{dice.choice(('example.com', 'mail.example.cn'))}"),
+        "email": _maybe(dice, 0.7, mailbox),
         "address": _maybe(dice, 0.6, street),
         "birth_date": born.isoformat(),
         "height_cm": str(dice.randint(148, 197)),

@@ -171,7 +171,7 @@ def _wrong(kind: Kind, missing: Sequence[str], names: Sequence[str]) -> str:
         near = difflib.get_close_matches(name, spare, n=1)
         parts.append(f"{name} (the nearest there is {near[0]!r})" if near else name)
     if len(missing) == len(kind.columns):
-        return f"the first line is not the header of a file that can be imported; {kind.name} would need {', '.join(parts)}"
+        return f"the first line is no header that can be imported; one of {kind.name} would need {', '.join(parts)}"
     return f"taken for a file of {kind.name}, its header lacks {', '.join(parts)}"
 
 

@@ -6,13 +6,21 @@ import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from sqlalchemy import DateTime, Dialect, ForeignKey, String, TypeDecorator
+from sqlalchemy import DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from vaultstore import Encrypted, EncryptedModel, blind_index, encrypted_column, masks, normalize, uuid7
 
 __all__ = ["Base", "ChatMessage", "ConsentNotice", "Lead", "Member", "ProfileView", "UtcDateTime"]
 
+# Constraints with names can be altered later, on SQLite too.
+_NAMES = {
+    "pk": "pk_%(table_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+}
 _EDUCATION = masks.one_of("高中", "大专", "本科", "硕士", "博士")
 _MARITAL = masks.one_of("未婚", "离异", "丧偶")
 _YES_NO = masks.one_of("有", "无")
@@ -49,6 +57,7 @@ def _now() -> datetime:
 class Base(EncryptedModel, DeclarativeBase):
     """Base of the member store's models."""
 
+    metadata = MetaData(naming_convention=_NAMES)
     type_annotation_map = {datetime: UtcDateTime, str: String}  # noqa: RUF012 - SQLAlchemy's declaration
 
 

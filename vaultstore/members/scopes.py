@@ -1,4 +1,4 @@
-"""Row scopes of the member store: which rows a purpose sees, as SQL that the ORM adds and row-level security compiles."""
+"""Row scopes of the member store: which rows a purpose sees, as conditions on clear columns."""
 
 from __future__ import annotations
 

@@ -1,0 +1,7 @@
+"""The demo: a store of made-up members, seen by everyone who works with it, and the abuses that it refuses."""
+
+from __future__ import annotations
+
+from vaultstore.members.demo.run import Setting, run
+
+__all__ = ["Setting", "run"]
