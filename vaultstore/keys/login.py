@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -54,7 +55,8 @@ def check_login(
     if claims is None:
         raise KeyServiceRefused(f"login refused: {reason}")
     issued, not_before, expires = (claims[name] for name in ("iat", "nbf", "exp"))
-    if not all(type(moment) in (int, float) for moment in (issued, not_before, expires)):
+    # JSON of Python takes NaN, which no comparison below would refuse.
+    if not all(type(moment) in (int, float) and math.isfinite(moment) for moment in (issued, not_before, expires)):
         raise KeyServiceRefused("login refused: its times are not numbers")
     moment = now.timestamp()
     if moment >= expires:

@@ -21,6 +21,7 @@ import requests
 from hvac.adapters import RawAdapter
 from hvac.exceptions import VaultError
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 
 from vaultstore.errors import KeyServiceRefused, KeyServiceUnavailable, SettingsError
 from vaultstore.keys.call import call
@@ -146,10 +147,10 @@ class VaultClient(SecretHandle):
         except requests.ConnectTimeout:
             return None, "no connection in time", False
         except requests.exceptions.SSLError:
-            return None, "its certificate does not hold", False
+            return None, "no trusted TLS connection", False
         except requests.ConnectionError as error:
             # A read that times out while the body arrives also ends up here.
-            stalled = "timed out" in str(error).lower()
+            stalled = bool(error.args) and isinstance(error.args[0], ReadTimeoutError)
             return None, "no answer in time" if stalled else "no connection", not stalled
         except (requests.RequestException, VaultError, OSError) as error:
             return None, type(error).__name__, False

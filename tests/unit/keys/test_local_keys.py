@@ -110,3 +110,27 @@ def test_closed_keys_end_the_logins_made_from_them() -> None:
         service.wrap("contact", [])
     with pytest.raises(KeyServiceRefused, match="closed"):
         keys.sign("tokens", b"")
+
+
+@pytest.mark.parametrize("moment", ["soon", True, float("nan"), float("inf"), None])
+@pytest.mark.parametrize("claim", ["iat", "nbf", "exp"])
+def test_a_login_tokens_times_are_finite_numbers(claim: str, moment: object) -> None:
+    keys = LocalKeys.memory(clock=lambda: NOW)
+    keys.provision(ACCESS)
+    with pytest.raises(KeyServiceRefused):
+        opened(keys, **{claim: moment})
+
+
+def test_a_category_or_index_without_a_key_is_refused() -> None:
+    keys = LocalKeys.memory(clock=lambda: NOW)
+    rights = PurposeKeys("sha256:1", CONTACT, CONTACT, frozenset({"Member.phone"}))
+    keys.provision(KeyAccess("vaultstore", frozenset(), (), {"registration": rights}))
+    service = opened(keys)
+    for action in (
+        lambda: service.wrap("contact", [(b"context", bytes(32))]),
+        lambda: service.unwrap("contact", [], reference="r"),
+        lambda: service.hmac("Member.phone", [b""]),
+        lambda: keys.rotate("contact"),
+    ):
+        with pytest.raises(KeyServiceRefused, match="there is no key for"):
+            action()

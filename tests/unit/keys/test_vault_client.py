@@ -8,10 +8,17 @@ import pickle
 import socket
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from vaultstore.errors import KeyServiceError, KeyServiceRefused, KeyServiceUnavailable, SettingsError
 from vaultstore.keys import VaultKeys
@@ -132,6 +139,55 @@ def test_a_server_that_stalls_is_given_up_after_the_read_timeout_and_not_asked_a
         for connection in accepted:
             connection.close()
     assert_bare(caught.value)
+
+
+def certificate(path: Path) -> Path:
+    """A PEM file with a new key and a certificate of its own for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, path.stem)])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(hours=1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(secret + signed.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_only_a_server_that_the_given_ca_vouches_for_is_talked_to(
+    scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, foreign = certificate(tmp_path / "own.pem"), certificate(tmp_path / "foreign.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(own))  # never read
+    scripted.will(200).speak_tls(own)
+    client(scripted.url, ca=str(own)).request("GET", "a")
+    for ca in (str(foreign), None):
+        with pytest.raises(KeyServiceUnavailable, match="no trusted TLS connection") as caught:
+            client(scripted.url, ca=ca).request("POST", "a", {"x": CANARY}, token=CANARY)
+        assert_bare(caught.value)
+    assert len(scripted.seen) == 1
+
+
+def test_a_ca_file_that_is_not_there_is_no_traceback_of_requests(tmp_path: Path) -> None:
+    with pytest.raises(KeyServiceError) as caught:
+        client("https://127.0.0.1:9", ca=str(tmp_path / "missing.pem")).request(
+            "POST", "a", {"x": CANARY}, token=CANARY
+        )
+    assert_bare(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"data": {"type": "aes256-gcm96", "keys": {"1": 5}}}, {"data": {"type": "ed25519"}}, {}]
+)
+def test_a_key_that_does_not_sign_has_no_public_keys(scripted: Any, answer: Any) -> None:
+    scripted.will(200, answer)
+    with pytest.raises(KeyServiceRefused, match="does not sign with Ed25519"):
+        VaultKeys(scripted.url, token="t").public_keys("tokens")
 
 
 def test_the_environment_is_never_read(
