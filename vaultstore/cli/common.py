@@ -17,7 +17,17 @@ from vaultstore.errors import VaultstoreError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["DURATION", "PAIR", "Failure", "console", "dir_option", "failure_of", "printable", "read_token"]
+__all__ = [
+    "DURATION",
+    "PAIR",
+    "Failure",
+    "console",
+    "dir_option",
+    "duration",
+    "failure_of",
+    "printable",
+    "read_token",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PIPE_WIDTH = 1000
@@ -78,6 +88,15 @@ def console(*, stderr: bool = False) -> Console:
 def printable(text: str) -> str:
     """`text` with what a terminal would obey (escape sequences, line breaks, direction marks) made visible."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def duration(span: timedelta) -> str:
+    """`span` as `DURATION` reads it, in the largest unit that leaves no rest: ``15m``, ``1h``, ``90s``."""
+    seconds = int(span.total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def read_token(given: str | None) -> str:

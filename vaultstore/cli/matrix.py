@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ from vaultstore.policy import Cell
 __all__ = ["tables"]
 
 
-def tables(cells: Sequence[Cell], width: int) -> Iterator[Table]:
+def tables(cells: Sequence[Cell], width: int) -> Iterator[RenderableType]:
     """Tables of at most `width` columns of text. A purpose that gets nothing of a model is named, not shown."""
     for model, group in groupby(sorted(cells, key=lambda cell: cell.model), key=lambda cell: cell.model):
         by_purpose: dict[str, dict[str, Cell]] = {}
@@ -22,9 +23,10 @@ def tables(cells: Sequence[Cell], width: int) -> Iterator[Table]:
             by_purpose.setdefault(cell.purpose, {})[cell.field] = cell
             fields[cell.field] = cell.category
         shown = {purpose: mine for purpose, mine in by_purpose.items() if any(map(_gets_something, mine.values()))}
+        yield Text(model, "bold")
         first = max(len(f"{field} [{category}]") for field, category in fields.items())
         for chunk in _chunks({p: _width(p, mine) for p, mine in shown.items()}, width - first - 4):
-            table = Table(title=Text(model), title_justify="left")
+            table = Table()
             table.add_column("field", no_wrap=True)
             for purpose in chunk:
                 table.add_column(Text(_header(purpose)), no_wrap=True)
@@ -33,10 +35,8 @@ def tables(cells: Sequence[Cell], width: int) -> Iterator[Table]:
                 table.add_row(name, *(_text(shown[purpose][field]) for purpose in chunk))
             yield table
         if without := [purpose for purpose in by_purpose if purpose not in shown]:
-            nothing = Table(title=Text(model), title_justify="left", show_header=False)
-            nothing.add_column(overflow="fold")
-            nothing.add_row(Text(f"nothing for {', '.join(without)}", "dim"))
-            yield nothing
+            yield Text(f"nothing for {', '.join(without)}", "dim")
+        yield Text()
 
 
 def _gets_something(cell: Cell) -> bool:

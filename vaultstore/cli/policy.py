@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vaultstore.cli.common import Failure, console, dir_option, printable
+from vaultstore.cli.common import Failure, console, dir_option, duration, printable
 
 if TYPE_CHECKING:
     from vaultstore.policy import Explanation
@@ -92,8 +92,8 @@ def matrix_command(
     from vaultstore.cli.matrix import tables
 
     out = console()
-    for table in tables(cells, out.width):
-        out.print(table)
+    for part in tables(cells, out.width):
+        out.print(part)
     out.print("s: may search by equality; w: may write; ·: nothing", style="dim")
 
 
@@ -141,7 +141,8 @@ def _explain(told: Explanation) -> None:
     say(f"  because {told.decision.because}")
     say(f"  {told.decision.place}: {told.line.strip()}")
     say(f"  search: {'by equality' if cell.search else 'no'}; write: {'yes' if cell.write else 'no'}")
-    say(f"  rows: {told.rows or 'all'}")
+    if told.decision.kind != "denied":
+        say(f"  rows: {told.rows or 'all'}")
     needs = purpose.requires
     required = [
         *([f"consent {needs.consent}"] if needs.consent else []),
@@ -152,7 +153,8 @@ def _explain(told: Explanation) -> None:
     say(f"  requires: {', '.join(required) or 'nothing more'}")
     for verb, limits in purpose.limits.items():
         say(f"  limit on {verb}: " + ", ".join(f"{limit.max} per {limit.per} by {limit.by}" for limit in limits))
-    say(f"  roles: {', '.join(sorted(purpose.roles))}; a token holds for {purpose.ttl}; {purpose.batch} at a time")
+    say(f"  roles: {', '.join(sorted(purpose.roles))}")
+    say(f"  a token holds for {duration(purpose.ttl)}; {purpose.batch} at a time")
 
 
 def _count(number: int, noun: str) -> str:

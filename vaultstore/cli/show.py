@@ -13,6 +13,8 @@ import click
 from vaultstore.cli.common import console, dir_option, printable, read_token
 
 if TYPE_CHECKING:
+    from vaultstore.orm.view import FieldView
+    from vaultstore.policy import Decision
     from vaultstore.store import Store
 
 __all__ = ["show_command"]
@@ -60,6 +62,7 @@ def _look(store: Store, token: str, purpose: str, cls: type[Any], member: uuid.U
     from sqlalchemy import inspect
 
     from vaultstore.errors import NotDisclosed
+    from vaultstore.orm.properties import IndexProperty, ProjectionProperty
 
     model = cls.__name__
     described = store.policy.catalogue.model(model)
@@ -72,13 +75,21 @@ def _look(store: Store, token: str, purpose: str, cls: type[Any], member: uuid.U
         lines = []
         for column in inspect(cls).mapper.column_attrs:
             if column.key in encrypted:
-                seen = view[column.key]
-                decision = store.policy.decision(purpose, model, column.key)
-                why = getattr(seen, "reason", None) or decision.because
-                lines.append(_Line(column.key, getattr(seen, "value", None), type(seen).__name__.lower(), str(why)))
-            elif not column.key.startswith("_"):
+                lines.append(_line(column.key, view[column.key], store.policy.decision(purpose, model, column.key)))
+            elif not isinstance(column, IndexProperty | ProjectionProperty):
                 lines.append(_Line(column.key, getattr(found, column.key), "open", "not encrypted"))
     return lines
+
+
+def _line(field: str, seen: FieldView, decision: Decision) -> _Line:
+    from vaultstore.orm import Clear, Denied
+
+    if isinstance(seen, Denied):
+        # The policy's own words where it is the policy that denies; else the gate's: restricted, erased, a limit.
+        return _Line(field, None, "denied", decision.because if decision.kind == "denied" else seen.message)
+    if isinstance(seen, Clear):
+        return _Line(field, seen.value, "clear", decision.because)
+    return _Line(field, str(seen), "masked", decision.because)
 
 
 def _show(title: str, lines: list[_Line]) -> None:

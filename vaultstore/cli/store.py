@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url
 
@@ -18,7 +18,9 @@ from vaultstore.errors import SettingsError
 from vaultstore.orm import catalogue_of
 from vaultstore.policy import Policy
 from vaultstore.settings import FILE_NAME, Settings
-from vaultstore.store import Store
+
+if TYPE_CHECKING:
+    from vaultstore.store import Store
 
 __all__ = ["PolicyAndModels", "load_models", "model_named", "open_store", "policy_and_models"]
 
@@ -29,6 +31,8 @@ def open_store(folder: Path) -> Iterator[Store]:
 
     Raises SettingsError where a part of it is missing: opening never makes an empty key file or database.
     """
+    from vaultstore.store import Store  # not needed to look at a policy
+
     settings = Settings.load(folder)
     for part in _files_of(settings):
         if not part.exists():

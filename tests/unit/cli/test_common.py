@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultstore.cli.common import DURATION, PAIR, console, printable, read_token
+from vaultstore.cli.common import DURATION, PAIR, console, duration, printable, read_token
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,12 @@ from vaultstore.cli.common import DURATION, PAIR, console, printable, read_token
 )
 def test_durations_are_a_number_and_a_unit(text: str, span: timedelta) -> None:
     assert DURATION.convert(text, None, None) == span
+
+
+@given(st.integers(0, 10**7))
+def test_a_duration_is_written_as_it_is_read(seconds: int) -> None:
+    span = timedelta(seconds=seconds)
+    assert DURATION.convert(duration(span), None, None) == span
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1.5h", "5w", "٥m", "1h30m", "9999999999s"])
