@@ -1,0 +1,141 @@
+"""What one purpose may load, read and search of each model, worked out once and shared by its sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import ColumnProperty, Mapper
+
+from vaultstore.codec import mask_codec
+from vaultstore.envelope import AadTemplate
+from vaultstore.grants import Grant
+from vaultstore.masks import Masked
+from vaultstore.orm.properties import EncryptedProperty, OpenColumns, ProjectionProperty
+from vaultstore.orm.registry import FieldInfo, ModelInfo, ModelRegistry, info_of
+from vaultstore.orm.scopes import hidden, scoped
+from vaultstore.policy.model import Purpose
+
+__all__ = ["Access", "Group", "ReadPlan", "Readable", "access_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """The column that a purpose reads a field from."""
+
+    field: str
+    category: str
+    key: str
+    """Attribute key of the column."""
+    aad: AadTemplate
+    decode: Callable[[bytes], Any]
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The columns of a model that one category opens: (attribute key, head of the AAD, decode) each."""
+
+    category: str
+    tail: Callable[[bytes], bytes]
+    columns: tuple[tuple[str, bytes, Callable[[bytes], Any]], ...]
+
+
+class ReadPlan:
+    """What a purpose reads of one model."""
+
+    __slots__ = ("categories", "fields", "groups", "info", "keys", "listed")
+
+    def __init__(self, info: ModelInfo, purpose: Purpose) -> None:
+        names = (info.name, *info.bases)
+        reads = purpose.reads(*names)
+        self.info = info
+        self.fields: Mapping[str, Readable | None] = {f.name: _readable(f, reads) for f in info.fields}
+        readable = [r for r in self.fields.values() if r is not None]
+        self.keys = tuple(r.key for r in readable)
+        self.categories = tuple(dict.fromkeys(r.category for r in readable))
+        self.groups = tuple(_group(category, readable) for category in self.categories)
+        listings: tuple[Mapping[str, Any], ...] = (purpose.read, purpose.search, purpose.write)
+        self.listed = not info.fields or any(name in listing for listing in listings for name in names)
+
+
+def _readable(field: FieldInfo, reads: frozenset[str]) -> Readable | None:
+    if field.category in reads:
+        aad = AadTemplate(field.context, field.category)
+        return Readable(field.name, field.category, field.name, aad, field.codec.decode, masked=False)
+    for p in field.projections:
+        if p.category in reads:
+            aad = AadTemplate(p.context, p.category)
+            return Readable(field.name, p.category, p.key, aad, _masked, masked=True)
+    return None
+
+
+def _masked(plain: bytes) -> Masked:
+    return Masked.of(mask_codec.decode(plain))
+
+
+def _group(category: str, readable: list[Readable]) -> Group:
+    members = [r for r in readable if r.category == category]
+    return Group(category, members[0].aad.tail, tuple((r.key, r.aad.head, r.decode) for r in members))
+
+
+class Access:
+    """The rights of one purpose over a registry's models. Statements carry it in their cache key, by identity."""
+
+    def __init__(self, purpose: Purpose, registry: ModelRegistry) -> None:
+        self.purpose = purpose
+        self._plans: dict[Mapper[Any], ReadPlan] = {}
+        self._open: dict[tuple[ColumnProperty[Any], Mapper[Any]], bool] = {}
+        plans = [self.plan(info.mapper) for info in registry]
+        visible = frozenset(plan.info.name for plan in plans if plan.listed)
+        self.unlisted = frozenset(plan.info.mapper for plan in plans if not plan.listed)
+        self.options: tuple[Any, ...] = (
+            OpenColumns(self),
+            *(scoped(m, hidden(m, visible)) for m in sorted(self.unlisted, key=lambda m: m.class_.__name__)),
+        )
+        """Options of every statement, whoever the actor is."""
+        scopes = {p.info.name: purpose.rows(p.info.name, *p.info.bases) for p in plans if p.listed}
+        self.row_scopes: tuple[tuple[Mapper[Any], str], ...] = tuple(
+            (plan.info.mapper, name)
+            for plan in plans
+            # a base's condition holds for its subclasses already
+            if (name := scopes.get(plan.info.name)) and name not in map(scopes.get, plan.info.bases)
+        )
+
+    def __repr__(self) -> str:
+        return f"<Access of {self.purpose.name}>"
+
+    def plan(self, mapper: Mapper[Any]) -> ReadPlan:
+        """What the purpose reads of `mapper`'s class."""
+        plan = self._plans.get(mapper)
+        if plan is None:
+            plan = self._plans[mapper] = ReadPlan(info_of(mapper), self.purpose)
+        return plan
+
+    def opens(self, prop: ColumnProperty[Any], mapper: Mapper[Any]) -> bool:
+        """Whether a statement for `mapper` loads the column of `prop`, which may be a subclass's."""
+        known = self._open.get((prop, mapper))
+        if known is None:
+            known = self._open[prop, mapper] = self._opens(prop, mapper)
+        return known
+
+    def _opens(self, prop: ColumnProperty[Any], mapper: Mapper[Any]) -> bool:
+        if isinstance(prop, EncryptedProperty):
+            field = prop.key
+        elif isinstance(prop, ProjectionProperty):
+            field = prop.source.key
+        else:
+            return False
+        owner = mapper if mapper.has_property(prop.key) else prop.parent
+        readable = self.plan(owner).fields.get(field)
+        return readable is not None and readable.key == prop.key
+
+
+def access_for(grant: Grant, registry: ModelRegistry) -> Access:
+    """The Access of a grant's purpose; made once for each version of a purpose."""
+    key = grant.purpose.name, grant.digest
+    access: Access | None = registry.accesses.get(key)
+    if access is None or access.purpose != grant.purpose:
+        access = registry.accesses[key] = Access(grant.purpose, registry)
+    return access

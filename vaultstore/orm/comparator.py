@@ -1,0 +1,112 @@
+"""What an encrypted field can do in SQL: ==, !=, in_, not_in and the NULL tests; all else is refused at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy.orm import ColumnProperty
+from sqlalchemy.sql import operators
+
+from vaultstore.errors import UnsupportedOperation
+from vaultstore.masks import is_masked
+from vaultstore.orm.types import Needle
+
+if TYPE_CHECKING:
+    from vaultstore.orm.properties import EncryptedProperty
+
+__all__ = ["EncryptedComparator", "HiddenComparator"]
+
+_NULL_TESTS = {operators.eq: True, operators.is_: True, operators.ne: False, operators.is_not: False}
+
+
+class _Refusing(ColumnProperty.Comparator[Any]):
+    """Refuses to become an SQL expression, and says what to do instead."""
+
+    __slots__ = ()
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise NotImplementedError
+
+    def _memoized_method___clause_element__(self) -> NoReturn:
+        self._refuse("selecting it, or ordering and grouping by it,")
+
+    # hasattr() and .info go through __clause_element__, and must not raise.
+    def _fallback_getattr(self, key: str) -> Any:
+        raise AttributeError(key)
+
+    def _memoized_attr_info(self) -> Any:
+        return self.prop.info
+
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        self._refuse(getattr(op, "__name__", "this operator"))
+
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
+        self._refuse(getattr(op, "__name__", "this operator"))
+
+    def _bulk_update_tuples(self, value: Any) -> NoReturn:
+        raise UnsupportedOperation(
+            f"{self.prop}: update() and insert().values() can't seal; load the objects and assign, "
+            "or session.execute(insert(Model), rows)"
+        )
+
+
+class HiddenComparator(_Refusing):
+    """Of projection and index columns: they take part in no statement by name."""
+
+    __slots__ = ()
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise UnsupportedOperation(f"{self.prop} can't be used in a statement: compare the field it belongs to")
+
+
+class EncryptedComparator(_Refusing):
+    """Of the field itself: equality goes to the blind index, with values that the gate turns into digests."""
+
+    __slots__ = ("_index",)
+
+    if TYPE_CHECKING:
+        prop: EncryptedProperty
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise UnsupportedOperation(
+            f"{self.prop}: {what} is not possible on an encrypted field; compare with ==, !=, in_ or is_(None), "
+            "or select the model and work in Python"
+        )
+
+    def _memoized_attr__index(self) -> Any:
+        # Annotating a column costs 15 us: once an attribute, not once a comparison.
+        column = self.prop.index_column
+        if column is None:
+            raise UnsupportedOperation(f"{self.prop} has no blind index: declare index=blind_index(...) to search it")
+        return self._annotated(column, f"{self.prop.key}_bidx")
+
+    def _annotated(self, column: Any, key: str) -> Any:
+        return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
+
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        """Build the comparison, or raise UnsupportedOperation."""
+        value = other[0] if other else None
+        if op in _NULL_TESTS and value is None:
+            prop = self.prop
+            column = self._annotated(prop.columns[0], prop.key) if prop.index_column is None else self._index
+            return column.is_(None) if _NULL_TESTS[op] else column.is_not(None)
+        if op in (operators.eq, operators.ne):
+            return op(self._index, self._needle(value))
+        if op in (operators.in_op, operators.not_in_op):
+            if not isinstance(value, list | tuple | set | frozenset):
+                self._refuse("in_ with anything but a list of values")
+            return op(self._index, [self._needle(item) for item in value])
+        self._refuse(getattr(op, "__name__", "this operator"))
+
+    def _needle(self, value: Any) -> Needle:
+        if value is None:
+            self._refuse("None inside in_")
+        if is_masked(value):
+            self._refuse("searching for a masked value")
+        if hasattr(value, "__clause_element__") or hasattr(value, "_annotations"):
+            self._refuse("comparing with another column or expression")
+        prop = self.prop
+        index = prop.spec.index
+        self._index  # noqa: B018 - raises where there is none
+        assert index is not None
+        return Needle(self._parententity.mapper.class_.__name__, prop.key, index.message(value))

@@ -1,0 +1,57 @@
+"""What an engine is told, so that no error shows a value and no driver takes a masked one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from vaultstore.errors import WriteDenied
+from vaultstore.masks import Masked
+
+__all__ = ["guard"]
+
+_DONE = "vaultstore.masked_refused"
+
+
+def guard(bind: Engine | Connection) -> None:
+    """Scrub parameters from the errors of `bind`'s engine, and make psycopg refuse Masked. Harmless when repeated."""
+    engine = bind.engine
+    if event.contains(engine, "handle_error", _scrub):
+        return
+    event.listen(engine, "handle_error", _scrub)
+    if engine.dialect.driver in ("psycopg", "psycopg_async"):
+        event.listen(engine, "checkout", _refuse_masked)
+
+
+def _scrub(context: ExceptionContext) -> None:
+    # hide_parameters would hide the text only: the parameters stay on the exception, for whatever reports it
+    error = context.sqlalchemy_exception
+    if error is not None:
+        error.params = None
+        error.hide_parameters = True
+
+
+def _refuse_masked(connection: Any, record: Any, proxy: Any) -> None:
+    if _DONE not in record.info:
+        record.info[_DONE] = True
+        driver = getattr(connection, "driver_connection", None) or connection
+        driver.adapters.register_dumper(Masked, _dumper())
+
+
+def _dumper() -> type[Any]:
+    from psycopg.adapt import Dumper
+
+    class MaskedDumper(Dumper):
+        """psycopg would store a Masked as the text it shows."""
+
+        oid = 25
+
+        def dump(self, obj: Any) -> bytes:
+            raise WriteDenied("a masked value can't be written", reason="masked.write")
+
+        def quote(self, obj: Any) -> bytes:
+            raise WriteDenied("a masked value can't be written", reason="masked.write")
+
+    return MaskedDumper

@@ -1,0 +1,74 @@
+"""Row scopes: which rows of a model a purpose sees, as a condition that the ORM adds to every statement.
+
+They are a convenience: they hold for what goes through the ORM (selects, aliases, joins, eager and lazy loads, get,
+refresh, ORM update and delete), and not for Core statements, text() and from_statement(). Row-level security, compiled
+from the same functions, is the boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, false
+from sqlalchemy.orm import Mapper, with_loader_criteria
+
+from vaultstore.errors import ModelError
+from vaultstore.grants import Actor
+
+__all__ = ["Scope", "hidden", "row_scope", "scope_named", "scope_names", "scoped"]
+
+Scope = Callable[[Actor, Any], ColumnElement[bool]]
+"""(actor, model class) -> condition on the model's clear columns."""
+
+S = TypeVar("S", bound=Scope)
+
+_scopes: dict[str, Scope] = {}
+
+
+def row_scope(name: str) -> Callable[[S], S]:
+    """Register the decorated `(actor, Model) -> ColumnElement[bool]` as the row scope called `name`.
+
+    It is called once a session, takes only the actor, and may use the clear columns of any model.
+    Raises ModelError where another function has the name.
+    """
+
+    def register(function: S) -> S:
+        known = _scopes.setdefault(name, function)
+        if (known.__module__, known.__qualname__) != (function.__module__, function.__qualname__):
+            raise ModelError(f"two functions are registered as the row scope {name!r}")
+        _scopes[name] = function
+        return function
+
+    return register
+
+
+def scope_named(name: str) -> Scope:
+    """The function registered as `name`. Raises ModelError where there is none."""
+    try:
+        return _scopes[name]
+    except KeyError:
+        raise ModelError(f"no row scope is registered as {name!r}: decorate a function with @row_scope") from None
+
+
+def scope_names() -> frozenset[str]:
+    """Names of all registered row scopes."""
+    return frozenset(_scopes)
+
+
+def scoped(mapper: Mapper[Any], condition: ColumnElement[bool]) -> Any:
+    """The statement option that limits `mapper`'s rows; not kept on loaded objects, since each session adds its own."""
+    return with_loader_criteria(mapper, condition, include_aliases=True, propagate_to_loaders=False)
+
+
+def hidden(mapper: Mapper[Any], visible: frozenset[str]) -> ColumnElement[bool]:
+    """The condition for a model that a purpose does not list: no rows, but those of subclasses that it does list."""
+    discriminator = mapper.polymorphic_on
+    identities = [
+        m.polymorphic_identity
+        for m in mapper.self_and_descendants
+        if m.class_.__name__ in visible and m.polymorphic_identity is not None
+    ]
+    if discriminator is None or not identities:
+        return false()
+    return discriminator.in_(identities)

@@ -1,0 +1,228 @@
+"""What stands in a sealed column: ciphertext in the database; bytes, a Cell or a Shut on the instance.
+
+A loaded ciphertext is plain `bytes` in the instance's dictionary until it is disclosed. Then a Cell takes its place
+and carries the plaintext beside it, or a Shut that says why there is none. So whatever drops or replaces the
+attribute (expiry, refresh, rollback, a savepoint) drops the plaintext with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn
+
+from sqlalchemy import LargeBinary
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from vaultstore.errors import AccessDenied, DecryptionError, UnsupportedOperation, WriteDenied
+
+__all__ = [
+    "NOTHING",
+    "BindRefused",
+    "BlindIndexType",
+    "Carried",
+    "Cell",
+    "Digest",
+    "Needle",
+    "SealedType",
+    "SearchRefused",
+    "Shut",
+    "again",
+    "running_search",
+]
+
+NOTHING: Final = object()
+"""Stands for "not in the dictionary"."""
+
+
+# DontWrapMixin: raised in a bind processor, any other exception is wrapped in a StatementError that keeps parameters.
+class BindRefused(WriteDenied, sa_exc.DontWrapMixin):
+    """A value that no session sealed was about to be bound to a sealed column."""
+
+
+class SearchRefused(UnsupportedOperation, sa_exc.DontWrapMixin):
+    """A search value was bound in another way than through a field's ==, != or in_ in a purpose's session."""
+
+
+class Carried(Exception, sa_exc.DontWrapMixin):
+    """Brings an error of the gate out of a bind processor unwrapped; the session raises what it carries."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
+class Cell:
+    """One opened or assigned value. `ct` is its ciphertext, None until it is sealed; `v` its plaintext."""
+
+    __slots__ = ("ct", "plain", "v")
+
+    ct: bytes | None
+    plain: bytes
+    """The encoded plaintext, of an assigned value that is not sealed yet."""
+    v: Any
+
+    def __init__(self, ct: bytes | None, v: Any) -> None:
+        self.ct = ct
+        self.v = v
+
+    @classmethod
+    def sealed(cls, ct: bytes) -> Cell:
+        """A cell without its plaintext: what a projection column is written from."""
+        cell = cls.__new__(cls)
+        cell.ct = ct
+        return cell
+
+    @classmethod
+    def assigned(cls, value: Any, plain: bytes) -> Cell:
+        """A cell that the next flush seals."""
+        cell = cls(None, value)
+        cell.plain = plain
+        return cell
+
+    def __repr__(self) -> str:
+        return "<encrypted>"
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        if self.ct is None:
+            raise UnsupportedOperation("a value that is not sealed yet can't be pickled or copied: flush first")
+        return bytes, (self.ct,)
+
+
+class Shut:
+    """A ciphertext that was not disclosed, and the reason; it stays until the object is refreshed."""
+
+    __slots__ = ("ct", "error")
+
+    def __init__(self, ct: bytes, error: AccessDenied | DecryptionError) -> None:
+        self.ct = ct
+        self.error = error
+
+    def __repr__(self) -> str:
+        return "<encrypted>"
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (self.ct,)
+
+    def raise_again(self, where: str) -> NoReturn:
+        """Raise the reason, with the field in front of it."""
+        raise again(self.error, where)
+
+
+def again(error: AccessDenied | DecryptionError, where: str) -> AccessDenied | DecryptionError:
+    """A fresh copy of `error`: raising the same object twice would keep the frames of the first time alive."""
+    if isinstance(error, AccessDenied):
+        return type(error)(f"{where}: {error}", reason=error.reason, subject=error.subject)
+    return type(error)(f"{where}: {error}")
+
+
+class Digest(bytes):
+    """A blind-index digest that the gate gave for a value that is being written."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<digest>"
+
+
+class Needle:
+    """A value to search for. Its digest belongs to one execution, so it is not kept here."""
+
+    __slots__ = ("field", "message", "model")
+
+    def __init__(self, model: str, field: str, message: bytes) -> None:
+        self.model, self.field, self.message = model, field, message
+
+    def __repr__(self) -> str:
+        return "<search value>"
+
+    def __reduce__(self) -> NoReturn:
+        raise UnsupportedOperation("a search value can't be pickled: build the statement where it runs")
+
+
+running_search: ContextVar[Callable[[Needle], bytes] | None] = ContextVar("vaultstore_search", default=None)
+"""Answers a needle with its digest, within the execution that a session of the store runs right now."""
+
+
+def _sealed_bytes(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if value.__class__ is Cell:
+        if value.ct is not None:
+            return value.ct
+        raise BindRefused("this value was not sealed: assign it before the flush, in a session of the store")
+    raise BindRefused(
+        f"only values that a session of the store sealed can be written here, not {type(value).__name__}: "
+        "assign the attribute and flush, or session.execute(insert(Model), rows)"
+    )
+
+
+def _digest_bytes(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    if value.__class__ is Digest:
+        return bytes(value)
+    if value.__class__ is Needle:
+        answer = running_search.get()
+        if answer is not None:
+            return answer(value)
+        raise SearchRefused("an encrypted field is searched by a session of the store: store.session(token)")
+    raise SearchRefused("compare the field itself with ==, !=, in_ or is_(None): raw values can't be searched for")
+
+
+def _no_literal(value: Any) -> NoReturn:
+    raise SearchRefused("sealed columns and blind indexes have no literals: leave the values bound")
+
+
+class SealedType(TypeDecorator[Any]):
+    """Ciphertext. Binds only what was sealed for the cell, reads bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    # bytes go to and from sqlite3 and psycopg as they are; LargeBinary's Binary() costs more than sealing does.
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Refuse whatever no session sealed."""
+        return _sealed_bytes
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        """Refuse."""
+        return _no_literal
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> None:
+        """Nothing to do: the driver gives bytes."""
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Whether both are one and the same ciphertext."""
+        return x is y or (x.__class__ is Cell and y.__class__ is Cell and x.ct is not None and x.ct == y.ct)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> SealedType:
+        """Keep the type, so that a compared value meets the bind processor too."""
+        return self
+
+
+class BlindIndexType(TypeDecorator[Any]):
+    """HMAC-SHA-256 of a normalised value, 32 bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(32)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Take digests of the gate and needles of a running search, refuse the rest."""
+        return _digest_bytes
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        """Refuse."""
+        return _no_literal
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> None:
+        """Nothing to do: the driver gives bytes."""
+
+    def coerce_compared_value(self, op: Any, value: Any) -> BlindIndexType:
+        """Keep the type, so that a compared value meets the bind processor too."""
+        return self
