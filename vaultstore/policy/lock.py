@@ -127,5 +127,5 @@ def _lines(field: Field) -> Iterator[str]:
 
 
 def _flat(fingerprint: str) -> str:
-    """One line, whatever a fingerprint holds: JSON's escapes, without the quotes around it."""
-    return json.dumps(fingerprint, ensure_ascii=False)[1:-1]
+    """One line, whatever a fingerprint holds: JSON's escapes but for quotes, which need none here."""
+    return json.dumps(fingerprint, ensure_ascii=False)[1:-1].replace('\\"', '"')

@@ -24,9 +24,9 @@ from vaultstore.policy.model import Limit, ModelRead, Purpose, Requirements
 from vaultstore.policy.sections import Known, roles_of
 from vaultstore.policy.words import BASES, LABELS
 
-__all__ = ["read_purpose"]
+__all__ = ["KEYS", "read_purpose"]
 
-_KEYS = (
+KEYS = (
     "description",
     "label",
     "dpv",
@@ -42,6 +42,7 @@ _KEYS = (
     "ttl",
     "report_after",
 )
+"""What may stand under a purpose."""
 _HOLDERS = {
     "disclose": ("actor", "purpose"),
     "search": ("actor", "purpose"),
@@ -56,7 +57,7 @@ _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 def read_purpose(name: str, node: Table, known: Known) -> Purpose:
     """``NAME: {description, label, basis, roles, read, search, write, ...}``."""
     what, path = f"purpose {name}", ("purposes", name)
-    entries = table(node, what, _KEYS).entries
+    entries = table(node, what, KEYS).entries
     for key, found in entries.items():
         known.places[*path, key] = found.place
     given = {key: found.node for key, found in entries.items()}

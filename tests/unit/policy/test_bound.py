@@ -8,6 +8,7 @@ import pytest
 
 from vaultstore.errors import PolicyError
 from vaultstore.policy import BoundPolicy, Decision, Policy, explain, matrix
+from vaultstore.policy.places import Places
 
 from .catalogue import members
 from .samples import SMALL, changed
@@ -110,6 +111,17 @@ def test_a_category_may_not_be_a_source_here_and_a_mask_there() -> None:
     mixed = replace(chat, fields=(replace(chat.fields[0], category="sales_card"),))
     with pytest.raises(PolicyError, match=r"sales_card is a source \(ChatMessage\.body\) and a projection \(Member\."):
         Policy.parse(SMALL).bind(replace(catalogue, models={**catalogue.models, "ChatMessage": mixed}))
+
+
+def test_rules_that_were_made_by_hand_have_no_place_in_a_file() -> None:
+    rules = Policy.parse(SMALL).rules
+    bare = Policy(replace(rules, places=Places()))
+    assert bare.bind(members()).decision("sales.outreach", "Member", "phone").place == "<policy>:1:1"
+
+
+def test_a_bound_policy_hands_out_its_categories_and_purposes(bound: BoundPolicy) -> None:
+    assert bound.categories["contact"].sensitive
+    assert bound.purpose("sales.outreach") is bound.purposes["sales.outreach"]
 
 
 def test_reprs_are_short(bound: BoundPolicy) -> None:

@@ -107,11 +107,37 @@ def test_what_is_not_there_is_a_policy_error(tmp_path: Path) -> None:
         Policy.load(tmp_path / "absent")
     with pytest.raises(PolicyError, match="can not be read: not a file name"):
         Policy.load("nul\0byte")
+    with pytest.raises(PolicyError, match="can not be read: File name too long"):
+        Policy.load("x" * 5000)
+    with pytest.raises(PolicyError, match="more than 256 policy files"):
+        Policy.load([tmp_path / "absent"] * 257)
     with pytest.raises(PolicyError, match="no policy file"):
         Policy.load([])
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(PolicyError, match="can not be read: Is a directory"):
         Policy.load(tmp_path)
+
+
+def test_a_link_to_the_data_privacy_vocabulary_is_kept() -> None:
+    text = "version: 1\npurposes: {idle: {roles: [clerk], dpv: %s}}"
+    iri = "https://w3id.org/dpv#CustomerCare"
+    assert Policy.parse(text % f'"{iri}"').purposes["idle"].dpv == iri
+    with pytest.raises(PolicyError, match=r"2:40: purpose idle, dpv: expected an IRI such as https://w3id\.org/dpv#"):
+        Policy.parse(text % "CustomerCare")
+
+
+@pytest.mark.parametrize(
+    ("per", "window"),
+    [("day", None), ("90s", timedelta(seconds=90)), ("15m", timedelta(minutes=15)), ("30d", timedelta(days=30))],
+)
+def test_a_day_is_a_calendar_day_and_every_other_window_slides(per: str, window: timedelta | None) -> None:
+    purpose = Policy.parse(SMALL.replace("max: 100, per: day", f"max: 100, per: {per}")).purposes["sales.outreach"]
+    assert purpose.limits["disclose"][0].window == window
+
+
+def test_sections_may_be_spread_and_empty(tmp_path: Path) -> None:
+    write(tmp_path, a=SMALL, b="version: 1\nnever: []\ntests: []\npurposes: {}")
+    assert Policy.load(tmp_path).never[0].because == "numbers stay in"
 
 
 def test_roles_need_no_declaration_where_no_file_declares_any() -> None:
