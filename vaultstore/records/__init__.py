@@ -1,0 +1,42 @@
+"""Our tables and their queries, one module a concept. SQLAlchemy starts here."""
+
+from __future__ import annotations
+
+from vaultstore.records import (
+    approvals,
+    cases,
+    consents,
+    entries,
+    keyring,
+    limits,
+    postgres,
+    purposes,
+    revocations,
+    sqlite,
+    subjects,
+)
+from vaultstore.records.base import Id, Instant, metadata, tables
+from vaultstore.records.create import create_all
+from vaultstore.records.postgres import postgres_functions
+from vaultstore.records.sqlite import configure as configure_sqlite
+
+__all__ = [
+    "Id",
+    "Instant",
+    "approvals",
+    "cases",
+    "configure_sqlite",
+    "consents",
+    "create_all",
+    "entries",
+    "keyring",
+    "limits",
+    "metadata",
+    "postgres",
+    "postgres_functions",
+    "purposes",
+    "revocations",
+    "sqlite",
+    "subjects",
+    "tables",
+]

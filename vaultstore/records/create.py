@@ -1,0 +1,26 @@
+"""Making our tables and functions where there is no migration to do it: embedded use and tests."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from vaultstore.records.base import metadata, tables
+from vaultstore.records.postgres import postgres_functions
+
+__all__ = ["create_all"]
+
+
+def create_all(members: sa.Engine, gate: sa.Engine) -> None:
+    """Make what is missing; harmless when repeated.
+
+    On SQLite the keyring goes into the members' file and the rest into the gate's; on PostgreSQL all are in one
+    database, with the gate's functions.
+    """
+    if members.dialect.name == "postgresql":
+        with gate.begin() as connection:
+            metadata.create_all(connection)
+            for statement in postgres_functions():
+                connection.exec_driver_sql(statement)
+        return
+    metadata.create_all(members, tables=tables("members"))
+    metadata.create_all(gate, tables=tables("gate"))

@@ -1,0 +1,82 @@
+"""Audit entries: the leaf as text, exactly as it is hashed, and beside it the lines that can be erased."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from vaultstore.records.base import GATE, Instant, metadata, rfc3339
+
+__all__ = ["StoredEntry", "append", "read", "search_of", "vs_entries"]
+
+vs_entries = sa.Table(
+    "vs_entries",
+    metadata,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("time", Instant, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("leaf", sa.Text, nullable=False),
+    sa.Column("lines", sa.LargeBinary, nullable=False),
+    sa.Column("outcomes", sa.Text, nullable=False),
+    sa.Column("xid", sa.BigInteger),
+    sa.Column("login", sa.Text),
+    info=GATE,
+)
+"""PostgreSQL's functions fill in `xid` (the transaction that must be committed before a wrap is handed out) and `login`
+(the only one it is handed to). `outcomes` is a JSON list that the lines' outcome bytes point into. The leaf is text:
+jsonb would not give the same bytes back.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An audit entry as it was stored."""
+
+    id: str
+    time: datetime
+    kind: str
+    leaf: str
+    lines: bytes
+    outcomes: tuple[str, ...]
+
+
+def read(connection: sa.Connection, after: int = 0, limit: int = 1000) -> list[tuple[int, StoredEntry]]:
+    """(sequence number, entry) of the entries after a sequence number, in order of insertion."""
+    c = vs_entries.c
+    query = (
+        sa.select(c.seq, c.id, c.time, c.kind, c.leaf, c.lines, c.outcomes)
+        .where(c.seq > after)
+        .order_by(c.seq)
+        .limit(limit)
+    )
+    return [
+        (row.seq, StoredEntry(row.id, row.time, row.kind, row.leaf, row.lines, tuple(json.loads(row.outcomes))))
+        for row in connection.execute(query)
+    ]
+
+
+# SQLite's side of the gate.
+
+
+def append(
+    cursor: sqlite3.Cursor, entry_id: str, time: datetime, kind: str, leaf: str, lines: bytes, outcomes: Sequence[str]
+) -> None:
+    """Write an entry down."""
+    cursor.execute(
+        "INSERT INTO vs_entries (id, time, kind, leaf, lines, outcomes) VALUES (?, ?, ?, ?, ?, ?)",
+        (entry_id, rfc3339(time), kind, leaf, lines, json.dumps(list(outcomes))),
+    )
+
+
+def search_of(cursor: sqlite3.Cursor, entry_id: str, jti: str) -> tuple[str, str] | None:
+    """(model, field) of the search that this entry of this token stands for, or None."""
+    cursor.execute("SELECT leaf FROM vs_entries WHERE id = ? AND kind = 'search'", (entry_id,))
+    row = cursor.fetchone()
+    leaf = json.loads(row[0]) if row else {}
+    return (leaf["model"], leaf["field"]) if leaf.get("jti") == jti else None

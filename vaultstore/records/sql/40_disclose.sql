@@ -1,0 +1,153 @@
+-- disclose: admission, and the hand-out of wraps. These and the functions of the other verbs are all that a role needs
+-- to reach; each runs with its owner's rights, and decides by nothing that the caller says but who it is.
+
+-- Step 1 only.
+CREATE OR REPLACE FUNCTION @schema@.vs_check(claims jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    live record;
+BEGIN
+    SELECT * INTO live FROM @schema@.vsx_live(claims);
+    IF live.code IS NOT NULL THEN
+        RETURN @schema@.vsx_refuse(claims, 'check', live.code, '{}', NULL, '{}', NULL);
+    END IF;
+    RETURN '{"entry": ""}'::jsonb;
+END
+$$;
+
+--@@ Steps 1 to 4. {"entry", "code" of a whole refusal, "refused": [[index of the subject, code]]}
+CREATE OR REPLACE FUNCTION @schema@.vs_admit(claims jsonb, model text, categories text[], subjects bytea) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ids uuid[] := @schema@.vsx_ids(subjects);
+    n int := cardinality(ids);
+    live record;
+    counted record;
+    told record;
+    codes text[];
+    units uuid[];
+    over uuid[];
+    entry text;
+BEGIN
+    IF n <> (SELECT count(DISTINCT id) FROM unnest(ids) AS id) THEN
+        RAISE EXCEPTION 'subjects are asked for once each';
+    END IF;
+    SELECT * INTO live FROM @schema@.vsx_live(claims);
+    IF live.code IS NULL THEN
+        live.code := CASE
+            WHEN cardinality(categories) > 0 AND coalesce(live.closure -> 'read' -> model ?& categories, false)
+            THEN @schema@.vsx_ready(claims, live.closure)
+            ELSE 'not.granted'
+        END;
+    END IF;
+    IF live.code IS NOT NULL THEN
+        RETURN @schema@.vsx_refuse(
+            claims, 'disclose', live.code, jsonb_build_object('subjects', n), model, categories, NULL
+        );
+    END IF;
+    SELECT * INTO counted FROM @schema@.vsx_number(ids);
+    codes := @schema@.vsx_judge(claims, live.closure, ids, counted.states, false);
+    units := ARRAY(SELECT u.id FROM unnest(ids, codes) WITH ORDINALITY AS u (id, code, at) WHERE code IS NULL ORDER BY at);
+    over := @schema@.vsx_spend(claims, live.closure, 'disclose', units, 1);
+    IF cardinality(over) > 0 THEN
+        codes := ARRAY(
+            SELECT coalesce(u.code, CASE WHEN u.id = ANY (over) THEN 'budget.exhausted' END)
+            FROM unnest(ids, codes) WITH ORDINALITY AS u (id, code, at)
+            ORDER BY at
+        );
+    END IF;
+    SELECT * INTO told FROM @schema@.vsx_lines(
+        ids, counted.numbers,
+        ARRAY(SELECT coalesce(c, 'disclosed') FROM unnest(codes) WITH ORDINALITY AS t (c, at) ORDER BY at),
+        ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(counted.states) WITH ORDINALITY AS t (s, at) ORDER BY at),
+        categories
+    );
+    entry := @schema@.vsx_write(
+        claims, gen_random_uuid()::text, 'disclose', @schema@.vsx_outcome(codes),
+        jsonb_build_object('subjects', n, 'disclosed', n - (SELECT count(c) FROM unnest(codes) AS c)),
+        model, categories, NULL, told.lines, told.outcomes, told.root
+    );
+    RETURN jsonb_build_object('entry', entry, 'refused', @schema@.vsx_refusals(codes));
+END
+$$;
+
+--@@ Wraps for what a committed entry admitted, unless something changed since.
+-- {"wraps": [[index, wrap, minted by this purpose]], "refused": [[index, code]], "code"}; indexes into the references.
+-- The keyring is read before the states, so that a subject erased in between is told as such.
+CREATE OR REPLACE FUNCTION @schema@.vs_wraps(
+    claims jsonb, entry text, categories text[], subjects bytea, scopes bytea[], key_ids bigint[]
+) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    asked uuid[] := @schema@.vsx_ids(subjects);
+    admitted record;
+    live record;
+    wraps text[];
+    own boolean[];
+    codes text[];
+BEGIN
+    SELECT * INTO admitted FROM @schema@.vsx_admitted(claims, entry, 'disclose', 'disclosed');
+    IF admitted.leaf IS NULL THEN
+        RETURN '{"wraps": []}'::jsonb;
+    END IF;
+    SELECT * INTO live FROM @schema@.vsx_live(claims);
+    IF live.code IS NOT NULL THEN
+        RETURN jsonb_build_object('wraps', '[]'::jsonb, 'code', live.code);
+    END IF;
+    WITH refs AS MATERIALIZED (
+        SELECT * FROM unnest(asked, categories, scopes, key_ids) WITH ORDINALITY AS u (id, category, scope, key_id, at)
+    )
+    SELECT array_agg(k.wrapped ORDER BY r.at), array_agg(k.minted_by = claims ->> 'purpose' ORDER BY r.at)
+    INTO wraps, own
+    FROM refs r
+    LEFT JOIN unnest(admitted.ids) AS a (id) ON a.id = r.id
+    LEFT JOIN @schema@.vs_keyring k
+        ON k.subject = a.id AND k.category = r.category AND k.scope = r.scope AND k.key_id = r.key_id
+        AND admitted.leaf -> 'categories' ? r.category;
+    codes := @schema@.vsx_judge(claims, live.closure, asked, ARRAY(
+        SELECT s.state FROM unnest(asked) WITH ORDINALITY AS u (id, at)
+        LEFT JOIN @schema@.vs_subjects s ON s.subject = u.id
+        ORDER BY at
+    ), false);
+    RETURN jsonb_build_object(
+        'refused', @schema@.vsx_refusals(codes),
+        'wraps', coalesce((
+            SELECT jsonb_agg(jsonb_build_array(at - 1, w, o) ORDER BY at)
+            FROM unnest(wraps, own, codes) WITH ORDINALITY AS u (w, o, code, at)
+            WHERE w IS NOT NULL AND code IS NULL
+        ), '[]'::jsonb)
+    );
+END
+$$;
+
+--@@ Audit that what an entry admitted was withheld after all. Says nothing about anybody else's entry.
+CREATE OR REPLACE FUNCTION @schema@.vs_withhold(claims jsonb, entry text, code text, subjects bytea, codes text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ids uuid[] := @schema@.vsx_ids(subjects);
+    counted record;
+    told record;
+BEGIN
+    PERFORM FROM @schema@.vs_entries e
+    WHERE e.id = entry AND e.login = session_user AND e.leaf::jsonb -> 'jti' = claims -> 'jti';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT * INTO counted FROM @schema@.vsx_number(ids);
+    SELECT * INTO told FROM @schema@.vsx_lines(
+        ids, counted.numbers, codes,
+        ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(counted.states) WITH ORDINALITY AS t (s, at) ORDER BY at),
+        '{}'
+    );
+    PERFORM @schema@.vsx_write(
+        claims, entry || '.' || left(gen_random_uuid()::text, 8), 'withhold',
+        coalesce('refused:' || code, @schema@.vsx_outcome(codes)), jsonb_build_object('subjects', cardinality(ids)),
+        NULL, '{}', NULL, told.lines, told.outcomes, told.root
+    );
+END
+$$;
