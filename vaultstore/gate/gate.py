@@ -1,0 +1,216 @@
+"""The gate: the only code that obtains a data key or a digest of a blind index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection
+
+from vaultstore.catalogue import Catalogue
+from vaultstore.envelope import wrap_context
+from vaultstore.errors import UnsupportedOperation
+from vaultstore.gate.claims import Claims
+from vaultstore.gate.ledger import Admission, Ledger, Wrap
+from vaultstore.gate.minting import by_category, new_keys, wrapped
+from vaultstore.gate.opened import OpenGrant
+from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searched
+from vaultstore.gate.refusals import denial, refusal
+from vaultstore.grants import Grant
+from vaultstore.keys import KeyService
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Three verbs: `disclose`, `seal`, `search`. Each is decided and audited in one committed transaction first.
+
+    `ledger` is the gate's database, `clock` returns an aware time and ends cached keys. `on_step`, for tests of what
+    happens between steps, is called with the name of each step that was just taken. Safe to use from several threads.
+
+    Every verb raises TokenExpired, TokenRevoked or TokenInvalid for a grant that is no longer live, AccessDenied for a
+    request that is refused as a whole, AuditError where the gate's database fails, and KeyServiceError.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        catalogue: Catalogue,
+        clock: Callable[[], datetime],
+        on_step: Callable[[str], None] | None = None,
+    ) -> None:
+        self._ledger, self._catalogue, self._clock = ledger, catalogue, clock
+        self._on_step = on_step or _nothing
+
+    def __repr__(self) -> str:
+        return f"<Gate {self._ledger!r}>"
+
+    def open(self, grant: Grant, login: Callable[[], KeyService]) -> OpenGrant:
+        """Put a verified grant to use; `login` is called when a key is first needed. Raises TokenInvalid."""
+        return OpenGrant(grant, login)
+
+    def check(self, grant: Grant) -> None:
+        """Step 1 only: raise unless the grant is live."""
+        claims = Claims.of(grant)
+        self._refuse(self._ledger.check(claims), claims, "use", "anything")
+
+    def approve(self, grant: Grant, request: str) -> None:
+        """Approve an access request of somebody else. Raises AccessDenied where this grant may not."""
+        claims = Claims.of(grant)
+        self._refuse(self._ledger.approve(claims, request), claims, "approve", f"access request {request}")
+
+    # ------------------------------------------------------------------------------------------------ disclose
+
+    def disclose(self, opened: OpenGrant, model: str, categories: Collection[str], refs: Sequence[KeyRef]) -> Disclosed:
+        """Data keys for `refs`, in order of priority, of some categories of one model.
+
+        One admission and one committed audit entry for all; then, for keys that are not open yet, one hand-out of
+        wraps and one unwrap request a category. A subject that is refused is so in the answer, and the others are not
+        held up. The entry says what was admitted: where the key service fails after it, it stands all the same.
+        """
+        if not refs:
+            return Disclosed(None, {}, {})
+        claims = opened.claims
+        asked = list(dict.fromkeys([ref[1] for ref in refs]))
+        categories = sorted({*categories, *{ref[0] for ref in refs}})
+        what = f"{', '.join(categories)} of {model}"
+        admission = self._ledger.admit(claims, model, categories, asked)
+        self._refuse(admission, claims, "read", what)
+        self._on_step("admitted")
+        codes = dict(admission.refused)
+        if codes:
+            refs = [ref for ref in refs if ref[1] not in codes]
+        keys, missing = opened.cache.get(refs, self._clock())
+        if missing:
+            handout = self._ledger.hand_out(claims, admission.entry, missing)
+            if handout.code is not None or handout.refused:
+                self._ledger.withhold(claims, admission.entry, handout.code, handout.refused)
+            if handout.code is not None:
+                raise refusal(handout.code, claims, "read", what)
+            self._on_step("wraps")
+            keys |= self._unwrap(opened, admission.entry, handout.wraps)
+            self._on_step("unwrapped")
+            if handout.refused:
+                codes |= handout.refused
+                keys = {ref: key for ref, key in keys.items() if ref[1] not in codes}
+        erased = {subject for subject, code in codes.items() if code == "subject.erased"}
+        if erased:
+            opened.cache.drop_subjects(erased)
+        refused = {subject: denial(code, claims, "read", what, subject) for subject, code in codes.items()}
+        return Disclosed(admission.entry, keys, refused)
+
+    def _unwrap(self, opened: OpenGrant, entry: str, wraps: Sequence[Wrap]) -> dict[KeyRef, AESGCM]:
+        keys: dict[KeyRef, AESGCM] = {}
+        for category, group in by_category(wraps, lambda wrap: wrap.ref):
+            items = [(wrap_context(wrap.ref[1], category, wrap.ref[2]), wrap.wrapped) for wrap in group]
+            opened_keys = opened.ask(lambda service: service.unwrap(category, items, reference=entry))  # noqa: B023 - called at once
+            for wrap, key in zip(group, opened_keys, strict=True):
+                if key is not None and len(key) == 32:
+                    keys[wrap.ref] = AESGCM(key)
+        opened.cache.put(keys, self._clock())
+        opened.cache.allow_reuse([wrap.ref for wrap in wraps if wrap.own and wrap.ref in keys])
+        return keys
+
+    # ---------------------------------------------------------------------------------------------------- seal
+
+    def seal(
+        self,
+        opened: OpenGrant,
+        model: str,
+        sources: Collection[str],
+        needs: Sequence[KeyNeed],
+        values: Mapping[str, Sequence[bytes]],
+        connection: Connection,
+    ) -> Sealed:
+        """A data key for each of `needs` and a digest for each of `values`, to write `sources` of one model.
+
+        `connection` is in the transaction that will write the rows; new keys are added to the keyring in it, and the
+        subjects stay active until it ends. Call `opened.committed` or `opened.rolled_back` with the answer's `minted`
+        then: until it is committed a new key opens, but does not seal again. Raises the refusal of the first subject
+        that is refused; nothing is sealed then.
+        """
+        claims = opened.claims
+        needs = list(dict.fromkeys(needs))
+        asked = list(dict.fromkeys([need[1] for need in needs]))
+        categories = {need[0] for need in needs}
+        what = f"{', '.join(sorted(sources))} of {model}"
+        admission = self._ledger.admit_seal(claims, model, sources, categories, list(values), asked)
+        self._refuse(admission, claims, "write", what)
+        self._deny_first(admission.refused, claims, what)
+        self._on_step("checked")
+        # Before any lock is taken in the row's transaction: a slow key service must hold nobody up.
+        digests = {index: _digests(opened, index, items) for index, items in values.items()}
+        reused = opened.cache.reusable(needs, self._clock())
+        while True:  # once, but for the race below
+            fresh = new_keys(need for need in needs if need not in reused)
+            mints = wrapped(opened, fresh)
+            self._on_step("wrapped")
+            held = [(*need, key_id) for need, (key_id, _) in reused.items()]
+            minting = self._ledger.mint(connection, claims, admission.entry, asked, mints, held)
+            if minting.code is not None or minting.refused:
+                self._ledger.withhold(claims, admission.entry, minting.code, minting.refused)
+            if minting.code is not None:
+                raise refusal(minting.code, claims, "write", what)
+            self._deny_first(minting.refused, claims, what)
+            if not minting.gone:
+                break
+            # A key that is open here left the keyring meanwhile: what it sealed now would be lost.
+            opened.cache.drop(minting.gone)
+            reused = {need: key for need, key in reused.items() if (*need, key[0]) not in set(minting.gone)}
+        self._on_step("minted")
+        minted = {ref: AESGCM(key) for ref, key in fresh.items()}
+        opened.cache.put(minted, self._clock())
+        keys = reused | {ref[:3]: (ref[3], key) for ref, key in minted.items()}
+        return Sealed(keys, digests, list(minted))
+
+    # -------------------------------------------------------------------------------------------------- search
+
+    def search(self, opened: OpenGrant, model: str, field: str, values: Sequence[bytes]) -> Searched:
+        """Digests of normalised `values`, to look them up in a field's blind index.
+
+        Every value is a needle that limits count; they are charged and audited before the first digest is made.
+        Raises UnsupportedOperation for a field without a blind index.
+        """
+        claims, index = opened.claims, self._index(model, field)
+        admission = self._ledger.search(claims, model, field, len(values))
+        self._refuse(admission, claims, "search", f"{model}.{field}")
+        self._on_step("charged")
+        return Searched(admission.entry, _digests(opened, index, values))
+
+    def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
+        """Audit what a search found: how many rows, and of which subjects. `entry` is the search's."""
+        admission = self._ledger.found(opened.claims, entry, rows, list(dict.fromkeys(subjects)))
+        self._refuse(admission, opened.claims, "search", "what this entry stands for")
+
+    def collision(self, opened: OpenGrant, model: str, field: str) -> None:
+        """Charge and audit that a write met a taken value in a unique blind index: it told what a search tells."""
+        admission = self._ledger.collide(opened.claims, model, field)
+        self._refuse(admission, opened.claims, "search", f"{model}.{field}")
+
+    def _index(self, model: str, field: str) -> str:
+        known = self._catalogue.model(model)
+        found = known.field(field) if known else None
+        if found is None or found.index is None:
+            raise UnsupportedOperation(f"{model}.{field} has no blind index")
+        return found.index.name
+
+    # ------------------------------------------------------------------------------------------------ refusals
+
+    @staticmethod
+    def _refuse(admission: Admission, claims: Claims, verb: str, what: str) -> None:
+        if admission.code is not None:
+            raise refusal(admission.code, claims, verb, what)
+
+    @staticmethod
+    def _deny_first(refused: Mapping[bytes, str], claims: Claims, what: str) -> None:
+        for subject, code in refused.items():
+            raise denial(code, claims, "write", what, subject)
+
+
+def _digests(opened: OpenGrant, index: str, values: Sequence[bytes]) -> list[bytes]:
+    return opened.ask(lambda service: service.hmac(index, values)) if values else []
+
+
+def _nothing(step: str) -> None:
+    pass

@@ -1,0 +1,140 @@
+"""What the gate asks of its database: steps 1 to 4 of each verb, decided and committed in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import sqlalchemy as sa
+
+from vaultstore.gate.claims import Claims
+from vaultstore.gate.protocol import KeyRef
+from vaultstore.policy.model import Purpose
+
+__all__ = ["Admission", "Handout", "Ledger", "Mint", "Minting", "Published", "Wrap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What was decided; the entry that says so is committed."""
+
+    entry: str
+    code: str | None = None
+    """Why the whole request was refused, or None."""
+    refused: Mapping[bytes, str] = field(default_factory=dict)
+    """Subject -> why it was refused, in the order asked."""
+
+
+class Wrap(NamedTuple):
+    """A wrapped data key, handed out for a committed entry."""
+
+    ref: KeyRef
+    wrapped: str
+    own: bool
+    """This purpose minted it, so it may seal under it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handout:
+    """The wraps of an admission, and who was withheld because something changed since."""
+
+    wraps: Sequence[Wrap]
+    code: str | None = None
+    refused: Mapping[bytes, str] = field(default_factory=dict)
+
+
+class Mint(NamedTuple):
+    """A new data key, wrapped."""
+
+    ref: KeyRef
+    wrapped: str
+
+
+@dataclass(frozen=True, slots=True)
+class Minting:
+    """What became of new keys in the row's transaction."""
+
+    code: str | None = None
+    refused: Mapping[bytes, str] = field(default_factory=dict)
+    gone: Sequence[KeyRef] = ()
+    """Keys meant for reuse that the keyring no longer holds."""
+
+
+class Published(Protocol):
+    """A policy bound to its models, as far as the gate's database keeps it."""
+
+    @property
+    def purposes(self) -> Mapping[str, Purpose]:
+        """Every purpose by name."""
+
+    def closure(self, name: str) -> dict[str, Any]:
+        """The compiled closure of a purpose."""
+
+    def digest(self, name: str) -> str:
+        """The digest of that closure."""
+
+
+class Ledger(Protocol):
+    """The gate's database. Every method raises AuditError where it fails; then nothing was admitted."""
+
+    @property
+    def now(self) -> datetime:
+        """The time by the clock that decides."""
+
+    def gate(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction on the tables that the gate decides by, for changes of state, consent and the like."""
+
+    def erasing(self) -> AbstractContextManager[tuple[sa.Connection, sa.Connection]]:
+        """(members' side, gate's side) for an erasure, locked in that order; one transaction on PostgreSQL."""
+
+    def publish(self, policy: Published) -> None:
+        """Make `policy` the one that is decided by."""
+
+    def check(self, claims: Claims) -> Admission:
+        """Step 1 only: the grant is live."""
+
+    def admit(self, claims: Claims, model: str, categories: Collection[str], subjects: Sequence[bytes]) -> Admission:
+        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
+
+    def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
+        """Wraps for what `entry` admitted, unless something changed since."""
+
+    def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
+        """Audit that what `entry` admitted was not handed out after all."""
+
+    def admit_seal(
+        self,
+        claims: Claims,
+        model: str,
+        sources: Collection[str],
+        categories: Collection[str],
+        indexes: Collection[str],
+        subjects: Sequence[bytes],
+    ) -> Admission:
+        """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
+
+    def mint(
+        self,
+        connection: sa.Connection,
+        claims: Claims,
+        entry: str,
+        subjects: Sequence[bytes],
+        minted: Sequence[Mint],
+        reused: Sequence[KeyRef],
+    ) -> Minting:
+        """In the row's transaction: hold the subjects active until it ends, and add the new keys."""
+
+    def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
+        """Steps 1 to 4 of `search`."""
+
+    def collide(self, claims: Claims, model: str, field: str) -> Admission:
+        """Charge and audit a uniqueness violation as the search that it amounts to."""
+
+    def found(self, claims: Claims, entry: str, rows: int, subjects: Sequence[bytes]) -> Admission:
+        """Audit what a search found."""
+
+    def approve(self, claims: Claims, request: str) -> Admission:
+        """Approve an access request."""

@@ -1,0 +1,194 @@
+"""The gate's database on PostgreSQL: its functions decide, this only calls them. vaultstore/records/sql has them.
+
+One call is one statement on an autocommitting connection, so one round trip and one commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from vaultstore.canonical import canonical_json
+from vaultstore.errors import AuditError
+from vaultstore.gate.claims import Claims
+from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
+from vaultstore.gate.protocol import KeyRef
+from vaultstore.records import purposes
+
+__all__ = ["PostgresLedger"]
+
+
+class PostgresLedger:
+    """Calls the gate's functions through an engine of its own.
+
+    Never the sessions' engine: once sessions hold the whole pool, the gate would wait for them and they for the gate.
+    Time is the database's. Safe to use from several threads.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._calls = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def __repr__(self) -> str:
+        return f"<PostgresLedger {self._engine.url.database}>"
+
+    @property
+    def now(self) -> datetime:
+        """The time by the database's clock."""
+        moment: datetime = self._call("SELECT clock_timestamp()")
+        return moment.astimezone(UTC)
+
+    @contextmanager
+    def gate(self) -> Iterator[sa.Connection]:
+        """A transaction on the tables that the gate decides by."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def erasing(self) -> Iterator[tuple[sa.Connection, sa.Connection]]:
+        """One transaction for both sides."""
+        with self._engine.begin() as connection:
+            yield connection, connection
+
+    def publish(self, policy: Published) -> None:
+        """Make `policy` the one that is decided by."""
+        named = {name: (policy.digest(name), canonical_json(policy.closure(name)).decode()) for name in policy.purposes}
+        with self.gate() as connection:
+            purposes.publish(connection, named, datetime.now(UTC))
+
+    def close(self) -> None:
+        """Nothing to close: the engine is its maker's."""
+
+    def check(self, claims: Claims) -> Admission:
+        """Step 1 only; a refusal is audited."""
+        return self._admission((), "SELECT vs_check(%s::jsonb)::text", claims.json)
+
+    def admit(self, claims: Claims, model: str, categories: Collection[str], subjects: Sequence[bytes]) -> Admission:
+        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
+        return self._admission(
+            subjects,
+            "SELECT vs_admit(%s::jsonb, %s::text, %s::text[], %s::bytea)::text",
+            claims.json,
+            model,
+            list(categories),
+            b"".join(subjects),
+        )
+
+    def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
+        """Wraps for what `entry` admitted, unless something changed since."""
+        answer = json.loads(
+            self._call(
+                "SELECT vs_wraps(%s::jsonb, %s::text, %s::text[], %s::bytea, %s::bytea[], %s::bigint[])::text",
+                claims.json,
+                entry,
+                *_columns(refs),
+            )
+        )
+        wraps = [Wrap(refs[at], wrapped, own) for at, wrapped, own in answer["wraps"]]
+        refused = {refs[at][1]: code for at, code in answer.get("refused", ())}
+        return Handout(wraps, code=answer.get("code"), refused=refused)
+
+    def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
+        """Audit that what `entry` admitted was not handed out after all."""
+        self._call(
+            "SELECT vs_withhold(%s::jsonb, %s::text, %s::text, %s::bytea, %s::text[])",
+            claims.json,
+            entry,
+            code,
+            b"".join(refused),
+            list(refused.values()),
+        )
+
+    def admit_seal(
+        self,
+        claims: Claims,
+        model: str,
+        sources: Collection[str],
+        categories: Collection[str],
+        indexes: Collection[str],
+        asked: Sequence[bytes],
+    ) -> Admission:
+        """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
+        return self._admission(
+            asked,
+            "SELECT vs_seal(%s::jsonb, %s::text, %s::text[], %s::text[], %s::text[], %s::bytea)::text",
+            claims.json,
+            model,
+            sorted(sources),
+            sorted(categories),
+            list(indexes),
+            b"".join(asked),
+        )
+
+    def mint(
+        self,
+        connection: sa.Connection,
+        claims: Claims,
+        entry: str,
+        asked: Sequence[bytes],
+        minted: Sequence[Mint],
+        reused: Sequence[KeyRef],
+    ) -> Minting:
+        """In the row's transaction: locks on the subjects keep them as they are until it ends."""
+        parameters = (
+            claims.json,
+            entry,
+            b"".join(asked),
+            *_columns([mint.ref for mint in minted]),
+            [mint.wrapped for mint in minted],
+            *_columns(reused),
+        )
+        text = connection.exec_driver_sql(
+            "SELECT vs_mint(%s::jsonb, %s::text, %s::bytea,"
+            " %s::text[], %s::bytea, %s::bytea[], %s::bigint[], %s::text[],"
+            " %s::text[], %s::bytea, %s::bytea[], %s::bigint[])::text",
+            parameters,
+        ).scalar_one()
+        answer = json.loads(text)
+        return Minting(
+            code=answer.get("code"),
+            refused={asked[at]: code for at, code in answer.get("refused", ())},
+            gone=[reused[at] for at in answer.get("gone", ())],
+        )
+
+    def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
+        """Steps 1 to 4 of `search`: the whole of it is refused where a limit does not take every needle."""
+        query = "SELECT vs_search(%s::jsonb, %s::text, %s::text, %s::int)::text"
+        return self._admission((), query, claims.json, model, field, needles)
+
+    def collide(self, claims: Claims, model: str, field: str) -> Admission:
+        """Charge and audit a uniqueness violation as the search that it amounts to."""
+        return self._admission((), "SELECT vs_collide(%s::jsonb, %s::text, %s::text)::text", claims.json, model, field)
+
+    def found(self, claims: Claims, entry: str, rows: int, subjects: Sequence[bytes]) -> Admission:
+        """Audit what a search found; the entry's id begins with the search's."""
+        query = "SELECT vs_found(%s::jsonb, %s::text, %s::int, %s::bytea)::text"
+        return self._admission((), query, claims.json, entry, rows, b"".join(subjects))
+
+    def approve(self, claims: Claims, request: str) -> Admission:
+        """Approve an access request of somebody else, for a purpose that this one may approve."""
+        return self._admission((), "SELECT vs_approve(%s::jsonb, %s::text)::text", claims.json, request)
+
+    def _admission(self, subjects: Sequence[bytes], query: str, *parameters: object) -> Admission:
+        answer = json.loads(self._call(query, *parameters))
+        refused = {subjects[at]: code for at, code in answer.get("refused", ())}
+        return Admission(answer["entry"], code=answer.get("code"), refused=refused)
+
+    def _call(self, query: str, *parameters: object) -> Any:
+        try:
+            with self._calls.connect() as connection:
+                return connection.exec_driver_sql(query, parameters).scalar_one()
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None)
+            name = getattr(cause, "sqlstate", None) or type(cause or error).__name__
+        raise AuditError(f"the gate's database failed ({name}), so nothing was admitted")
+
+
+def _columns(refs: Sequence[KeyRef]) -> tuple[list[str], bytes, list[bytes], list[int]]:
+    """References column by column: categories, subjects in one piece, scopes, key ids."""
+    return [ref[0] for ref in refs], b"".join([ref[1] for ref in refs]), [ref[2] for ref in refs], [r[3] for r in refs]

@@ -1,0 +1,68 @@
+"""Refusal codes, and the error that each is raised as."""
+
+from __future__ import annotations
+
+import uuid
+
+from vaultstore.errors import (
+    AccessDenied,
+    ApprovalMissing,
+    BudgetExhausted,
+    ConsentMissing,
+    NotDisclosed,
+    SearchDenied,
+    SubjectErased,
+    SubjectRestricted,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+    VaultstoreError,
+    WriteDenied,
+)
+from vaultstore.gate.claims import Claims
+
+__all__ = ["denial", "refusal"]
+
+_TOKEN: dict[str, tuple[type[VaultstoreError], str]] = {
+    "token.expired": (TokenExpired, "the token has expired"),
+    "token.revoked": (TokenRevoked, "the token was revoked"),
+    "policy.changed": (TokenInvalid, "the purpose {purpose} has changed since the token was issued: get a new one"),
+}
+
+_ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
+    "not.granted": (None, "the purpose {purpose} does not {verb} {what}"),
+    "subject.unknown": (None, "subject {subject} is not registered"),
+    "subject.not_named": (None, "subject {subject} is not one that the token names"),
+    "subject.restricted": (SubjectRestricted, "processing of subject {subject} is restricted"),
+    "subject.erased": (SubjectErased, "the data keys of subject {subject} were destroyed"),
+    "consent.missing": (ConsentMissing, "subject {subject} has not given the consent that {purpose} requires"),
+    "case.missing": (ApprovalMissing, "{purpose} requires an open case of this actor that names {subject}"),
+    "approval.missing": (ApprovalMissing, "{purpose} requires approvals by other people for exactly this"),
+    "request.missing": (ApprovalMissing, "there is no such access request, or it has expired"),
+    "request.own": (ApprovalMissing, "nobody approves an access request of their own"),
+    "budget.exhausted": (BudgetExhausted, "a limit of {purpose} is used up for now"),
+}
+
+_BY_VERB: dict[str, type[AccessDenied]] = {
+    "read": NotDisclosed,
+    "write": WriteDenied,
+    "search": SearchDenied,
+    "approve": AccessDenied,
+    "use": AccessDenied,
+}
+
+
+def denial(code: str, claims: Claims, verb: str, what: str, subject: bytes | None = None) -> AccessDenied:
+    """The AccessDenied that a subject's refusal is raised as; `verb` is read, write, search or approve."""
+    kind, text = _ACCESS[code]
+    named = uuid.UUID(bytes=subject) if subject is not None else None
+    message = text.format(purpose=claims.purpose, verb=verb, what=what, subject=named or "the subjects")
+    return (kind or _BY_VERB[verb])(message, reason=code, subject=named)
+
+
+def refusal(code: str, claims: Claims, verb: str, what: str) -> VaultstoreError:
+    """The error that the refusal of a whole request is raised as."""
+    if code in _TOKEN:
+        error, text = _TOKEN[code]
+        return error(text.format(purpose=claims.purpose))
+    return denial(code, claims, verb, what)

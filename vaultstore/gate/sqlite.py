@@ -1,0 +1,317 @@
+"""The gate's database on SQLite: one write transaction on gate.db decides, counts and audits.
+
+Lock order: members.db, then gate.db. Admissions take gate.db alone, so a session that has flushed never waits for the
+gate, nor the gate for it; the keyring is read from members.db on connections of the ledger's own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from typing import cast
+
+import sqlalchemy as sa
+
+from vaultstore.canonical import canonical_json
+from vaultstore.errors import AuditError
+from vaultstore.gate.claims import Claims
+from vaultstore.gate.closure import Closure
+from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
+from vaultstore.gate.protocol import KeyRef
+from vaultstore.gate.sqlite_steps import Step
+from vaultstore.records import approvals, entries, keyring, purposes, subjects
+from vaultstore.records.base import rfc3339
+from vaultstore.records.sqlite import BUSY_TIMEOUT, IMMEDIATE
+
+__all__ = ["SqliteLedger"]
+
+_WRITE, _READ = "BEGIN IMMEDIATE", "BEGIN"
+
+
+class SqliteLedger:
+    """Decides on gate.db, reads wraps from members.db. Both engines are set up by `records.configure_sqlite`.
+
+    `clock` returns the time as an aware datetime. Safe to use from several threads, the files from several processes.
+    """
+
+    def __init__(self, gate: sa.Engine, members: sa.Engine, clock: Callable[[], datetime]) -> None:
+        self._gate = gate.execution_options(**{IMMEDIATE: True})
+        self._members = members.execution_options(**{IMMEDIATE: True})
+        # Not the sessions' own pool: once sessions hold all of it, the gate would wait for them and they for the gate.
+        self._keyring = members.pool.recreate()
+        self._clock = clock
+        self._closures: dict[str, Closure] = {}
+        self._writer = threading.Lock()  # SQLite makes waiting writers sleep and poll; threads can queue instead
+
+    def __repr__(self) -> str:
+        return f"<SqliteLedger {self._gate.url.database}>"
+
+    @property
+    def now(self) -> datetime:
+        """The time by the ledger's clock."""
+        return self._clock()
+
+    @contextmanager
+    def gate(self) -> Iterator[sa.Connection]:
+        """A transaction on gate.db that holds its write lock."""
+        with self._writer, self._gate.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def erasing(self) -> Iterator[tuple[sa.Connection, sa.Connection]]:
+        """Both files locked for writing. gate.db commits first: a crash in between leaves the subject erased for the
+        gate, with key rows that the next erasure destroys; the other way round they would be gone without a state.
+        """
+        with self._members.begin() as members, self.gate() as gate:
+            yield members, gate
+        # The write-ahead log holds the destroyed rows' old pages until it is emptied. Whoever still reads from it keeps
+        # it alive; do not wait for them: the next checkpoint will do.
+        connection = self._keyring.connect()
+        try:
+            cursor = connection.cursor()
+            for pragma in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY_TIMEOUT}"):
+                cursor.execute(f"PRAGMA {pragma}")
+        finally:
+            connection.close()
+
+    def publish(self, policy: Published) -> None:
+        """Make `policy` the one that is decided by."""
+        named = {name: (policy.digest(name), canonical_json(policy.closure(name)).decode()) for name in policy.purposes}
+        with self.gate() as connection:
+            purposes.publish(connection, named, self._clock())
+
+    def close(self) -> None:
+        """Close the ledger's own connections. Harmless when repeated."""
+        self._keyring.dispose()
+
+    # ------------------------------------------------------------------------------------------------ disclose
+
+    def check(self, claims: Claims) -> Admission:
+        """Step 1 only; a refusal is audited."""
+        with self._step(claims) as step:
+            closure, code = step.live()
+            return Admission("") if closure is not None else step.refuse("check", code, {})
+
+    def admit(self, claims: Claims, model: str, categories: Collection[str], subjects: Sequence[bytes]) -> Admission:
+        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
+        with self._step(claims) as step:
+            closure, code = step.ready(lambda closure: closure.may_read(model, categories))
+            if closure is None:
+                counts = {"subjects": len(subjects)}
+                return step.refuse("disclose", code, counts, model=model, categories=categories)
+            numbers, states = step.number(subjects)
+            refused = step.judge(closure, subjects, states)
+            units = [s for s in subjects if s not in refused] if refused else subjects
+            over = step.spend(closure, "disclose", units)
+            if over:
+                refused = {s: refused.get(s, "budget.exhausted") for s in subjects if s in refused or s in over}
+            lines, salts = step.lines(subjects, numbers, states, refused, "disclosed")
+            counts = {"subjects": len(subjects), "disclosed": len(subjects) - len(refused)}
+            outcome = _outcome(refused, len(subjects))
+            entry = step.write(
+                "disclose", outcome, counts, model=model, categories=categories, lines=lines, salts=salts
+            )
+            return Admission(entry, refused=refused)
+
+    def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
+        """Wraps for what `entry` admitted, unless something changed since.
+
+        The keyring is read before the states: an erasure commits its state before it deletes, so a wrap that is seen
+        here together with an active state was there when the subject was.
+        """
+        asked = list(dict.fromkeys(ref[1] for ref in refs))
+        with _as_audit_errors():
+            connection = self._keyring.connect()
+            try:
+                found = keyring.fetch(cast(sqlite3.Cursor, connection.cursor()), refs)
+            finally:
+                connection.close()
+        with self._step(claims, _READ) as step:
+            closure, code = step.live()
+            if closure is None:
+                return Handout((), code=code)
+            known = subjects.states(step.cursor, asked)
+            refused = step.judge(closure, asked, {subject: known.get(subject) for subject in asked})
+        wraps = [Wrap(ref, wrapped, by == claims.purpose) for ref, wrapped, by in found if ref[1] not in refused]
+        return Handout(wraps, refused=refused)
+
+    def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
+        """Audit that what `entry` admitted was not handed out after all."""
+        with self._step(claims) as step:
+            asked = list(refused)
+            numbers, states = step.number(asked)
+            lines, salts = step.lines(asked, numbers, states, refused, "withheld")
+            outcome = f"refused:{code}" if code else _outcome(refused, len(asked))
+            counts = {"subjects": len(asked)}
+            step.write("withhold", outcome, counts, lines=lines, salts=salts, entry_id=_following(entry))
+
+    # ---------------------------------------------------------------------------------------------------- seal
+
+    def admit_seal(
+        self,
+        claims: Claims,
+        model: str,
+        sources: Collection[str],
+        categories: Collection[str],
+        indexes: Collection[str],
+        asked: Sequence[bytes],
+    ) -> Admission:
+        """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
+        categories = {*sources, *categories}
+        with self._step(claims) as step:
+            closure, code = step.ready(lambda closure: closure.may_seal(model, sources, categories, indexes))
+            counts = {"subjects": len(asked)}
+            if closure is None:
+                return step.refuse("seal", code, counts, model=model, categories=categories)
+            known = subjects.states(step.cursor, asked)
+            new = [subject for subject in asked if subject not in known]
+            refused = step.judge(closure, asked, {s: known.get(s, subjects.ACTIVE) for s in asked}, strict=True)
+            if not refused:
+                subjects.register(step.cursor, new, step.now)
+            told = list(refused or asked)
+            numbers, states = step.number(told)
+            lines, salts = step.lines(told, numbers, states, refused, "sealed")
+            counts["sealed"] = 0 if refused else len(asked)
+            outcome = _outcome(refused, len(refused)) if refused else "sealed"
+            entry = step.write("seal", outcome, counts, model=model, categories=categories, lines=lines, salts=salts)
+            return Admission(entry, refused=refused)
+
+    def mint(
+        self,
+        connection: sa.Connection,
+        claims: Claims,
+        entry: str,
+        asked: Sequence[bytes],
+        minted: Sequence[Mint],
+        reused: Sequence[KeyRef],
+    ) -> Minting:
+        """In the row's transaction: the write lock of members.db keeps the subjects as they are until it ends."""
+        keyring.take_write_lock(connection)
+        with self._step(claims, _READ) as step:
+            closure, code = step.live()
+            if closure is None:
+                return Minting(code=code)
+            known = subjects.states(step.cursor, asked)
+            refused = step.judge(closure, asked, {subject: known.get(subject) for subject in asked}, strict=True)
+            time = rfc3339(step.now)
+        if refused:
+            return Minting(refused=refused)
+        gone = keyring.missing(connection, reused)
+        if not gone:
+            rows = [
+                keyring.KeyRow(subject, category, scope, key_id, wrapped, claims.purpose, time)
+                for (category, subject, scope, key_id), wrapped in minted
+            ]
+            keyring.insert(connection, sorted(rows))
+        return Minting(gone=gone)
+
+    # -------------------------------------------------------------------------------------------------- search
+
+    def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
+        """Steps 1 to 4 of `search`: the whole of it is refused where a limit does not take every needle."""
+        return self._search(claims, model, field, needles, lambda c: c.may_search(model, field), "searched")
+
+    def collide(self, claims: Claims, model: str, field: str) -> Admission:
+        """Charge and audit a uniqueness violation as the search that it amounts to."""
+        return self._search(claims, model, field, 1, lambda c: c.may_collide(model, field), "collision")
+
+    def found(self, claims: Claims, entry: str, rows: int, subjects: Sequence[bytes]) -> Admission:
+        """Audit what a search found; the entry's id begins with the search's."""
+        with self._step(claims) as step:
+            closure, code = step.live()
+            searched = entries.search_of(step.cursor, entry, claims.jti)
+            counts = {"rows": rows, "subjects": len(subjects)}
+            if closure is None or searched is None:
+                return step.refuse("found", code or "not.granted", counts)
+            model, field = searched
+            numbers, states = step.number(subjects)
+            erased = {s: "found" for s, state in states.items() if state == "erased"}
+            lines, salts = step.lines(subjects, numbers, states, erased, "found")
+            entry = step.write(
+                "found", "found", counts, model=model, field=field, lines=lines, salts=salts, entry_id=_following(entry)
+            )
+            return Admission(entry)
+
+    def approve(self, claims: Claims, request: str) -> Admission:
+        """Approve an access request of somebody else, for a purpose that this one may approve."""
+        with self._step(claims) as step:
+            closure, code = step.live()
+            found = approvals.find(step.cursor, request, step.now)
+            if closure is not None and found is None:
+                code = "request.missing"
+            elif closure is not None and found is not None:
+                purpose, requester = found
+                if purpose not in closure.approves:
+                    code = "not.granted"
+                elif requester == claims.actor:
+                    code = "request.own"
+            if code is not None:
+                return step.refuse("approve", code, {})
+            approvals.approve(step.cursor, request, claims.actor, claims.jti, step.now)
+            return Admission(step.write("approve", "approved", {}, field=request))
+
+    def _search(
+        self,
+        claims: Claims,
+        model: str,
+        field: str,
+        needles: int,
+        granted: Callable[[Closure], bool],
+        outcome: str,
+    ) -> Admission:
+        with self._step(claims) as step:
+            counts = {"needles": needles}
+            closure, code = step.ready(granted)
+            entry = uuid.uuid4()
+            if closure is not None and step.spend(closure, "search", [entry.bytes], needles):
+                code = "budget.exhausted"
+            if code is not None:
+                return step.refuse("search", code, counts, model=model, field=field)
+            return Admission(step.write("search", outcome, counts, model=model, field=field, entry_id=str(entry)))
+
+    @contextmanager
+    def _step(self, claims: Claims, begin: str = _WRITE) -> Iterator[Step]:
+        """One transaction on the gate's own connection. Whatever fails in it is an AuditError: nothing was admitted."""
+        with self._writer if begin == _WRITE else nullcontext(), _as_audit_errors():
+            connection = self._gate.raw_connection()
+            try:
+                cursor = cast(sqlite3.Cursor, connection.cursor())
+                cursor.execute(begin)
+                try:
+                    yield Step(cursor, self._clock(), claims, self._closures)
+                    cursor.execute("COMMIT")
+                except BaseException:
+                    if cursor.connection.in_transaction:
+                        cursor.execute("ROLLBACK")
+                    raise
+            finally:
+                connection.close()
+
+
+def _following(entry: str) -> str:
+    """Id of an entry that goes with an earlier one: its id, a dot, and eight random hex digits."""
+    return f"{entry}.{uuid.uuid4().hex[:8]}"
+
+
+def _outcome(refused: Mapping[bytes, str], asked: int) -> str:
+    if not refused:
+        return "disclosed"
+    if len(refused) < asked:
+        return "partial"
+    codes = set(refused.values())
+    return f"refused:{codes.pop()}" if len(codes) == 1 else "refused"
+
+
+@contextmanager
+def _as_audit_errors() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
+        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    else:
+        return
+    raise AuditError(f"the gate's database failed ({name}), so nothing was admitted")

@@ -1,0 +1,201 @@
+"""The gate's steps on SQLite, inside one transaction that holds the write lock of the gate's file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from vaultstore.audit import Line, build_entry
+from vaultstore.gate.allot import Window, allot
+from vaultstore.gate.claims import Claims
+from vaultstore.gate.closure import Closure, parse_closure, window_start
+from vaultstore.gate.ledger import Admission
+from vaultstore.records import approvals, cases, consents, entries, limits, purposes, revocations, subjects
+
+__all__ = ["Step"]
+
+_NOBODY = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transaction of the gate: its cursor, its one time, and whom it is about."""
+
+    cursor: sqlite3.Cursor
+    now: datetime
+    claims: Claims
+    closures: dict[str, Closure]
+    """Closures that were parsed, by digest."""
+
+    # ------------------------------------------------------------------------------------------- is it let in
+
+    def live(self) -> tuple[Closure | None, str | None]:
+        """Step 1: the closure, or the code that refuses the grant."""
+        claims = self.claims
+        if self.now >= claims.expires_at:
+            return None, "token.expired"
+        if revocations.revoked(self.cursor, claims.jti, claims.actor, claims.issued_at):
+            return None, "token.revoked"
+        published = purposes.fetch(self.cursor, claims.purpose)
+        if published is None or published[0] != claims.digest:
+            return None, "policy.changed"
+        closure = self.closures.get(claims.digest)
+        if closure is None:
+            closure = self.closures[claims.digest] = parse_closure(published[1], claims.digest)
+        return (closure, None) if claims.role in closure.roles else (None, "not.granted")
+
+    def ready(self, granted: Callable[[Closure], bool]) -> tuple[Closure | None, str | None]:
+        """Step 1 with the right asked for, and what step 2 asks of the request as a whole."""
+        closure, code = self.live()
+        if closure is None:
+            return None, code
+        claims = self.claims
+        if not granted(closure):
+            return None, "not.granted"
+        if closure.named and claims.subjects is None:
+            return None, "subject.not_named"
+        if closure.case and (claims.case is None or not cases.open_for(self.cursor, claims.case, claims.actor)):
+            return None, "case.missing"
+        if closure.approvals > approvals.count(
+            self.cursor, claims.actor, claims.purpose, claims.case, claims.subjects_digest, self.now
+        ):
+            return None, "approval.missing"
+        return closure, None
+
+    def judge(
+        self, closure: Closure, asked: Sequence[bytes], states: Mapping[bytes, str | None], *, strict: bool = False
+    ) -> dict[bytes, str]:
+        """Step 2, subject by subject: subject -> refusal code, in the order asked. `strict`: a writer's view."""
+        claims = self.claims
+        refused: dict[bytes, str] = {}
+        if not (claims.subjects is None and all(states[s] == subjects.ACTIVE for s in asked)):
+            sees_restricted = closure.sees_restricted and not strict
+            for subject in asked:
+                code = _state_code(claims, subject, states[subject], sees_restricted)
+                if code is not None:
+                    refused[subject] = code
+        if closure.consent is not None:
+            given = consents.given(self.cursor, closure.consent, asked)
+            refused = {s: "consent.missing" for s in asked if s not in given} | refused
+        if closure.case and claims.case is not None:
+            named = cases.named(self.cursor, claims.case, asked)
+            refused = {s: "case.missing" for s in asked if s not in named} | refused
+        return {s: refused[s] for s in asked if s in refused} if refused else refused
+
+    # ------------------------------------------------------------------------------------------- what it costs
+
+    def spend(self, closure: Closure, verb: str, units: Sequence[bytes], count: int = 1) -> set[bytes]:
+        """Step 3: charge `units`, each counting for `count`, to every limit of the verb; those that don't fit."""
+        windows: list[Window] = []
+        for limit in closure.limits.get(verb, ()) if count else ():
+            since, inclusive = window_start(limit, self.now, closure.timezone)
+            holder = self.claims.actor if limit.by == "actor" else ""
+            window, used = limits.open_window(
+                self.cursor, self.claims.purpose, verb, limit.per, limit.by, holder, since, inclusive=inclusive
+            )
+            room = (limit.max - used) // count
+            windows.append(Window(window, room, frozenset(limits.charged(self.cursor, window, units))))
+        refused, charges = allot(units, windows)
+        for window, new in charges.items():
+            limits.charge(self.cursor, window, [(unit, count) for unit in new], self.now)
+        return refused
+
+    # ------------------------------------------------------------------------------------------- what is written
+
+    def number(self, asked: Sequence[bytes]) -> tuple[dict[bytes, int], dict[bytes, str | None]]:
+        """Next line number and state of each subject; 0 and None for one that is not registered."""
+        advanced = subjects.advance(self.cursor, asked)
+        numbers = {subject: number for subject, (number, _) in advanced.items()}
+        states: dict[bytes, str | None] = {subject: state for subject, (_, state) in advanced.items()}
+        if len(advanced) != len(asked):
+            others = [subject for subject in asked if subject not in advanced]
+            known = subjects.states(self.cursor, others)
+            for subject in others:
+                numbers[subject], states[subject] = 0, known.get(subject)
+        return numbers, states
+
+    def lines(
+        self,
+        asked: Sequence[bytes],
+        numbers: Mapping[bytes, int],
+        states: Mapping[bytes, str | None],
+        refused: Mapping[bytes, str],
+        admitted: str,
+    ) -> tuple[list[Line], bytes]:
+        """A line and a salt for each subject. An erased one's keep neither id nor number nor salt."""
+        salts = os.urandom(32 * len(asked))
+        if not refused:
+            return [Line(subject, numbers[subject], admitted) for subject in asked], salts
+        lines = [Line(subject, numbers[subject], refused.get(subject, admitted)) for subject in asked]
+        cleared = bytearray(salts)
+        for at, subject in enumerate(asked):
+            if states[subject] == subjects.ERASED:
+                lines[at] = Line(_NOBODY, 0, lines[at].outcome)
+                cleared[32 * at : 32 * at + 32] = bytes(32)
+        return lines, bytes(cleared)
+
+    def write(
+        self,
+        kind: str,
+        outcome: str,
+        counts: Mapping[str, int],
+        *,
+        model: str | None = None,
+        categories: Collection[str] = (),
+        field: str | None = None,
+        lines: Sequence[Line] = (),
+        salts: bytes = b"",
+        entry_id: str | None = None,
+    ) -> str:
+        """Step 4: add the entry; its id."""
+        claims = self.claims
+        entry = build_entry(
+            id=entry_id or str(uuid.uuid4()),
+            time=self.now,
+            kind=kind,
+            actor=claims.actor,
+            role=claims.role,
+            attributes=claims.attributes,
+            purpose=claims.purpose,
+            jti=claims.jti,
+            case=claims.case,
+            model=model,
+            categories=categories,
+            counts=counts,
+            outcome=outcome,
+            lines=lines,
+            salts=salts,
+            field=field,
+        )
+        entries.append(self.cursor, entry.id, self.now, kind, entry.leaf, entry.lines, entry.outcomes)
+        return entry.id
+
+    def refuse(
+        self,
+        kind: str,
+        code: str | None,
+        counts: Mapping[str, int],
+        *,
+        model: str | None = None,
+        categories: Collection[str] = (),
+        field: str | None = None,
+    ) -> Admission:
+        """Audit the refusal of a whole request: an entry without lines."""
+        entry = self.write(kind, f"refused:{code}", counts, model=model, categories=categories, field=field)
+        return Admission(entry, code=code)
+
+
+def _state_code(claims: Claims, subject: bytes, state: str | None, sees_restricted: bool) -> str | None:
+    if claims.subjects is not None and subject not in claims.subjects:
+        return "subject.not_named"
+    if state is None:
+        return "subject.unknown"
+    if state == subjects.ERASED:
+        return "subject.erased"
+    if state == subjects.RESTRICTED and not sees_restricted:
+        return "subject.restricted"
+    return None
