@@ -1,0 +1,41 @@
+"""Revocation of tokens, in force from the next step of the gate on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from vaultstore.errors import UnsupportedOperation
+from vaultstore.lifecycle.records import Registry
+from vaultstore.records import revocations
+
+__all__ = ["Revocations"]
+
+
+class Revocations:
+    """Revokes one token, or all that an actor holds."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __repr__(self) -> str:
+        return "<Revocations>"
+
+    def revoke(
+        self,
+        *,
+        jti: str | None = None,
+        actor: str | None = None,
+        before: datetime | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Revoke the token called `jti`, or what `actor` was issued until `before` (default: now), inclusive.
+
+        A token's time of issue has whole seconds, so one that is issued in the very second of `before` is revoked too.
+        Raises UnsupportedOperation unless exactly one of `jti` and `actor` is given, and `before` is aware.
+        """
+        if (jti is None) == (actor is None) or (before is not None and (actor is None or before.tzinfo is None)):
+            raise UnsupportedOperation("revoke a token by jti=, or an actor's tokens by actor= (and an aware before=)")
+        now = self._registry.now
+        with self._registry.gate() as connection:
+            until = None if actor is None else before or now
+            revocations.add(connection, now, jti=jti, actor=actor, before=until, reason=reason)
