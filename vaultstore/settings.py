@@ -53,7 +53,8 @@ class Settings:
         try:
             table: Any = tomllib.loads(path.read_text(encoding="utf-8")).get("store")
         except FileNotFoundError:
-            raise SettingsError(f"{folder} holds no store ({FILE_NAME} is missing): run `vaultstore init` there") from None
+            missing = f"{folder} holds no store ({FILE_NAME} is missing): run `vaultstore init` there"
+            raise SettingsError(missing) from None
         except OSError as error:
             raise SettingsError(f"{path} can't be read: {error.strerror}") from None
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

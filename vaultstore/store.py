@@ -20,7 +20,8 @@ from vaultstore.gate import Gate, OpenGrant, PostgresLedger, SqliteLedger
 from vaultstore.grants import Actor, Grant
 from vaultstore.keys import Keys, KeyService
 from vaultstore.lifecycle import Approvals, Cases, Consents, Revocations, Subjects
-from vaultstore.orm import PurposeSession, catalogue_of, guard_engine
+from vaultstore.orm import ModelRegistry, PurposeSession
+from vaultstore.orm.guards import guard
 from vaultstore.policy import BoundPolicy, Policy
 from vaultstore.tokens import Issuer, Verifier
 
@@ -46,16 +47,19 @@ class Store:
         *,
         keys: Keys,
         policy: BoundPolicy,
+        models: ModelRegistry,
         metadata: Iterable[MetaData],
         clock: Clock,
         issuer: str,
         resources: ExitStack,
     ) -> None:
-        self.engine, self.policy = engine, policy
+        self.engine, self.policy, self.models = engine, policy, models
         self._gate_engine, self._keys, self._metadata, self._clock = gate_engine, keys, tuple(metadata), clock
         self._issuer_name, self._resources = issuer, resources
         ledger = (
-            PostgresLedger(gate_engine) if engine.dialect.name == "postgresql" else SqliteLedger(gate_engine, engine, clock)
+            PostgresLedger(gate_engine)
+            if engine.dialect.name == "postgresql"
+            else SqliteLedger(gate_engine, engine, clock)
         )
         self._ledger = ledger
         self.gate = Gate(ledger, policy.catalogue, clock)
@@ -96,7 +100,8 @@ class Store:
         Raises SettingsError (database), ModelError (models) and PolicyError (a policy that doesn't fit the models).
         """
         bases = tuple(models) if isinstance(models, Iterable) else (models,)
-        bound = policy.bind(catalogue_of(*bases))
+        registry = ModelRegistry(*bases)
+        bound = policy.bind(registry.catalogue)
         resources = ExitStack()
         try:
             engine = _engine(database, resources)
@@ -106,6 +111,7 @@ class Store:
                 gate_engine,
                 keys=keys,
                 policy=bound,
+                models=registry,
                 metadata=dict.fromkeys(base.metadata for base in bases),
                 clock=clock or _now,
                 issuer=issuer,
@@ -144,9 +150,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     # ------------------------------------------------------------------------------------------------ tokens
@@ -179,12 +183,12 @@ class Store:
         actor: Actor,
         purpose: str,
         *,
-        case: str,
-        subjects: Iterable[uuid.UUID],
+        case: str | None = None,
+        subjects: Iterable[uuid.UUID] | None = None,
         ttl: timedelta = timedelta(hours=4),
     ) -> str:
-        """Ask for a purpose that needs approvals, for exactly these subjects under this case; returns the request's id."""
-        return self._approvals.request_access(actor, purpose, case=case, subjects=tuple(subjects), ttl=ttl)
+        """Ask for a purpose that needs approvals, for exactly this case and these subjects; the request's id."""
+        return self._approvals.request_access(actor, purpose, case=case, subjects=subjects, ttl=ttl)
 
     def approve(self, request: str, token: str) -> None:
         """Approve an access request under one's own token. Raises AccessDenied where that token may not."""
@@ -197,7 +201,10 @@ class Store:
 
         Raises TokenInvalid or TokenExpired. Nothing is asked of the key service until a value is.
         """
-        return PurposeSession(self.engine, opened=self._open(self.verify(token)), gate=self.gate, **options)
+        opened = self._open(self.verify(token))
+        return PurposeSession(
+            self.engine, opened=opened, gate=self.gate, models=self.models, clock=self._clock, **options
+        )
 
     @contextmanager
     def begin(self, token: str, **options: Any) -> Iterator[PurposeSession]:
@@ -228,7 +235,9 @@ def _engine(database: str | Engine, resources: ExitStack) -> Engine:
     else:
         url = make_url(database)
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-            folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="vaultstore-", ignore_cleanup_errors=True))
+            folder = resources.enter_context(
+                tempfile.TemporaryDirectory(prefix="vaultstore-", ignore_cleanup_errors=True)
+            )
             url = url.set(database=str(Path(folder) / "members.db"))
         engine = create_engine(url, hide_parameters=True)
         resources.callback(engine.dispose)
@@ -236,7 +245,7 @@ def _engine(database: str | Engine, resources: ExitStack) -> Engine:
         records.configure_sqlite(engine)
     elif engine.dialect.name != "postgresql":
         raise SettingsError(f"vaultstore runs on SQLite and PostgreSQL, not on {engine.dialect.name}")
-    guard_engine(engine)
+    guard(engine)
     return engine
 
 
@@ -251,7 +260,7 @@ def _gate_engine(engine: Engine, gate: str | Engine | None, resources: ExitStack
         made = create_engine(gate or f"sqlite:///{Path(file).with_name('gate.db')}", hide_parameters=True)
         records.configure_sqlite(made)
     resources.callback(made.dispose)
-    guard_engine(made)
+    guard(made)
     return made
 
 
