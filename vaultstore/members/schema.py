@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -94,8 +95,7 @@ def check(targets: Sequence[Target]) -> None:
 
 
 def _config(targets: Sequence[Target]) -> Config:
-    config = Config(attributes={"targets": tuple(targets)})
+    config = Config(attributes={"targets": tuple(targets)}, stdout=io.StringIO())  # nothing is printed from here
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.print_stdout = lambda *_args, **_kw: None
     return config

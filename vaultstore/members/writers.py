@@ -95,7 +95,7 @@ class Members:
         }
         if not dated:
             return 0
-        return self._store.consents.record(
+        return self._store.consents.take_over(
             "matchmaking", dated, notice_version=self._notice, evidence=f"import of {source}"
         )
 
@@ -139,7 +139,7 @@ class Views:
 
     def sift(self, session: Session, rows: Sequence[Row]) -> Sifted:
         events = {_event(row): row for row in rows}
-        there = {view.event for view in session.scalars(select(ProfileView).where(ProfileView.event.in_(events)))}
+        there = {view.event for view in session.scalars(select(ProfileView).where(ProfileView.event.in_(list(events))))}
         fresh = [row for event, row in events.items() if event not in there]
         known, refused = _known(self._passes, fresh, "viewer_id", "viewed_id")
         return Sifted(known, [row for event, row in events.items() if event in there], refused)

@@ -162,7 +162,11 @@ def steals_the_database(stage: Stage) -> str:
     search = search_dump(stage)
     if search.found:
         raise GotThrough(f"found in the dump: {', '.join(search.found)}")
-    return f"{search.looked_for:,} plaintexts looked for in {search.bytes:,} bytes: none there"
+    if not search.works:
+        raise GotThrough("the search does not even find what is stored in clear, so it proves nothing")
+    return (
+        f"{search.looked_for:,} plaintexts in {search.bytes:,} bytes: none there; nicknames, stored in clear, all are"
+    )
 
 
 def _has_enough(stage: Stage) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -58,7 +59,7 @@ def abuse_row(console: Console, attempt: Attempt) -> None:
     line = Text(f" {mark} ", style).append(f"{attempt.who} ", "bold").append(attempt.what)
     console.print(line)
     by = attempt.refused_by or "GOT THROUGH"
-    console.print(Text(f"   {by}: ", style).append(attempt.message, "dim"))
+    console.print(Padding(Text(f"{by}: ", style).append(attempt.message, "dim not bold"), (0, 0, 0, 3)))
 
 
 def audit(console: Console, acts: Sequence[Act]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from vaultstore.audit import LINE_SIZE, read_leaf
+from vaultstore.audit.entry import read_leaf
+from vaultstore.audit.lines import LINE_SIZE
 from vaultstore.records import entries
 
 __all__ = ["Act", "acts"]
@@ -38,7 +39,7 @@ def acts(gate: Engine) -> Sequence[Act]:
                 found.append(
                     Act(
                         time=leaf["time"][11:23],
-                        actor=leaf["actor"][:14],
+                        actor=_short(leaf["actor"]),
                         purpose=leaf["purpose"],
                         kind=leaf["kind"],
                         model=leaf["model"] or "",
@@ -47,3 +48,7 @@ def acts(gate: Engine) -> Sequence[Act]:
                     )
                 )
     return found
+
+
+def _short(actor: str) -> str:
+    return actor if len(actor) <= 14 else f"{actor[:13]}…"

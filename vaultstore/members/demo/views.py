@@ -9,9 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from vaultstore import Actor, errors
+from vaultstore import Actor, errors, is_masked
 from vaultstore.members.demo.stage import Stage
 from vaultstore.members.models import ChatMessage, Member
+from vaultstore.orm import Clear
 
 __all__ = ["FIELDS", "Shown", "View", "at_rest", "page_of_cards", "through"]
 
@@ -79,9 +80,8 @@ def page_of_cards(stage: Stage) -> Sequence[tuple[str, str, str, str, str]]:
 
 
 def _shown(value: Any) -> Shown:
-    kind = type(value).__name__.lower()
-    if kind == "clear":
-        return Shown("clear", str(value.value))
-    if kind == "masked":
-        return Shown("masked", str(value.value))
+    if is_masked(value):
+        return Shown("masked", str(value))
+    if isinstance(value, Clear):
+        return Shown("clear", "—" if value.value is None else str(value.value))
     return Shown("denied", "denied")
