@@ -13,6 +13,7 @@ import click
 from vaultstore.cli.common import console, dir_option, printable, read_token
 
 if TYPE_CHECKING:
+    from vaultstore.catalogue import Field
     from vaultstore.orm.view import FieldView
     from vaultstore.policy import Decision
     from vaultstore.store import Store
@@ -29,6 +30,8 @@ class _Line:
     how: str
     """``clear``, ``masked`` or ``denied``; ``open`` for a column that is not encrypted."""
     why: str
+    short: str
+    """The reason in a few words, for a table."""
 
 
 @click.command("show")
@@ -53,7 +56,8 @@ def show_command(folder: Path, member: uuid.UUID, token: str | None, model: str,
         purpose = store.verify(token).purpose.name
         lines = _look(store, token, purpose, cls, member)
     if as_json:
-        click.echo(json.dumps([asdict(line) for line in lines], ensure_ascii=False, indent=2, default=str))
+        told = [{name: value for name, value in asdict(line).items() if name != "short"} for line in lines]
+        click.echo(json.dumps(told, ensure_ascii=False, indent=2, default=str))
     else:
         _show(f"{model} {member} as {purpose} sees them", lines)
 
@@ -75,30 +79,35 @@ def _look(store: Store, token: str, purpose: str, cls: type[Any], member: uuid.U
         lines = []
         for column in inspect(cls).mapper.column_attrs:
             if column.key in encrypted:
-                lines.append(_line(column.key, view[column.key], store.policy.decision(purpose, model, column.key)))
+                _, field = store.policy.field(model, column.key)
+                lines.append(_line(field, view[column.key], store.policy.decision(purpose, model, column.key)))
             elif not isinstance(column, IndexProperty | ProjectionProperty):
-                lines.append(_Line(column.key, getattr(found, column.key), "open", "not encrypted"))
+                lines.append(_Line(column.key, getattr(found, column.key), "open", *("not encrypted",) * 2))
     return lines
 
 
-def _line(field: str, seen: FieldView, decision: Decision) -> _Line:
+def _line(field: Field, seen: FieldView, decision: Decision) -> _Line:
     from vaultstore.orm import Clear, Denied
 
     if isinstance(seen, Denied):
-        # The policy's own words where it is the policy that denies; else the gate's: restricted, erased, a limit.
-        return _Line(field, None, "denied", decision.because if decision.kind == "denied" else seen.message)
+        if decision.kind == "denied":
+            return _Line(field.name, None, "denied", decision.because, f"{field.category} is not open to this purpose")
+        # The policy would let it be read; it is the gate that does not: restricted, erased, no consent, a limit.
+        return _Line(field.name, None, "denied", seen.message, seen.message)
     if isinstance(seen, Clear):
-        return _Line(field, seen.value, "clear", decision.because)
-    return _Line(field, str(seen), "masked", decision.because)
+        # What holds nothing is shown as empty in whichever form it would be read.
+        how = decision.kind if seen.value is None else "clear"
+        return _Line(field.name, seen.value, how, decision.because, f"reads {decision.category}")
+    return _Line(field.name, str(seen), "masked", decision.because, f"reads {decision.category}, not {field.category}")
 
 
 def _show(title: str, lines: list[_Line]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
+    table = Table()
     table.add_column("field", style="bold", no_wrap=True)
-    table.add_column("what is seen", overflow="fold")
+    table.add_column("what is seen", overflow="fold", min_width=36)
     table.add_column("how", no_wrap=True)
     table.add_column("why", overflow="fold")
     for line in lines:
@@ -106,9 +115,12 @@ def _show(title: str, lines: list[_Line]) -> None:
             Text(line.field),
             Text(_readable(line)),
             Text(line.how, _COLOURS.get(line.how, "")),
-            Text(printable(line.why)),
+            Text(printable(line.short)),
         )
-    console().print(table)
+    out = console()
+    out.print(Text(title, "bold"))
+    out.print(table)
+    out.print(Text("vaultstore policy explain tells more of what the policy says", "dim"))
 
 
 def _readable(line: _Line) -> str:

@@ -102,14 +102,16 @@ def _show(seen: dict[str, Any]) -> None:
         False: Text("NOT verified: do not believe what it says", "red"),
         None: Text("not verified: there is no store here to verify it with", "yellow"),
     }[seen["verified"]]
-    table = Table(title=verdict, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column("claim", style="bold")
     table.add_column("value", overflow="fold")
     for part in ("header", "claims"):
         for name, value in seen[part].items():
             table.add_row(Text(printable(name)), Text(_readable(name, value)))
         table.add_section()
-    console().print(table)
+    out = console()
+    out.print(verdict)
+    out.print(table)
 
 
 def _readable(name: str, value: object) -> str:

@@ -77,6 +77,7 @@ def test_a_member_sees_their_own_data_in_clear(run: Run, peopled: Path, own: str
     assert fields["birth_date"]["seen"] == "1990-05-17"
     assert fields["monthly_income"]["seen"] == "12345.67"
     assert (fields["email"]["seen"], fields["email"]["how"]) == (None, "clear")
+    assert "short" not in fields["email"]
     assert (fields["city"]["seen"], fields["city"]["how"]) == ("上海", "open")
 
 
@@ -86,6 +87,7 @@ def test_a_manager_sees_the_card_and_why(run: Run, peopled: Path, manager: str) 
     assert fields["phone"]["seen"].endswith("5678")
     assert "138" not in fields["phone"]["seen"]
     assert "sales_card" in fields["phone"]["why"]
+    assert (fields["wechat"]["seen"], fields["wechat"]["how"]) == (None, "masked")
     assert (fields["id_number"]["how"], fields["id_number"]["seen"]) == ("denied", None)
     assert "sales.manage reads sales_card" in fields["id_number"]["why"]
 
