@@ -22,6 +22,7 @@ def init_command(folder: Path) -> None:
     """
     from vaultstore.cli.store import load_models
     from vaultstore.errors import SettingsError
+    from vaultstore.members import schema
     from vaultstore.members.resources import copy_policies
     from vaultstore.policy import Policy
     from vaultstore.settings import FILE_NAME, Settings
@@ -39,6 +40,8 @@ def init_command(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         policy = Policy.load(copy_policies(settings.policy_path))
         models = load_models(settings.models)
+        with schema.targets_of(settings.database_url) as targets:
+            schema.upgrade(targets)  # not create_all alone: a later version will have to know where to start from
         with (
             settings.open_keys() as keys,
             Store.open(settings.database_url, keys=keys, policy=policy, models=models, issuer=settings.issuer) as store,

@@ -8,6 +8,7 @@ import pytest
 
 from vaultstore.cli.store import open_store
 from vaultstore.errors import PolicyError
+from vaultstore.members import schema
 from vaultstore.settings import Settings
 
 from .conftest import Run
@@ -19,6 +20,11 @@ def test_init_makes_a_store_that_opens(made: Path) -> None:
     }
     with open_store(made) as store:
         assert "sales.outreach" in store.policy.purposes
+
+
+def test_a_new_store_knows_which_migration_it_stands_at(made: Path) -> None:
+    with schema.targets_of(f"sqlite:///{made / 'members.db'}") as targets:
+        schema.check(targets)
 
 
 def test_keys_and_folder_are_the_owners_alone(made: Path) -> None:
