@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,7 +64,7 @@ def _remove(parts: list[Path]) -> None:
 
 
 def _tell(folder: Path) -> None:
-    where = "" if folder == Path.cwd() else f" --dir {folder}"
+    where = "" if folder == Path.cwd() else f" --dir {shlex.quote(str(folder))}"
     click.echo(f"Made an embedded store in {folder}.")
     click.echo("Whoever holds this folder holds keys and data: it is for trying things out and for small tools.")
     click.echo("\nNext:")

@@ -36,6 +36,15 @@ def test_check_shows_every_error_with_its_place(run: Run, policies: Path) -> Non
     assert result.stderr.count("\n") == 1
 
 
+def test_a_warning_is_shown_and_is_no_error(run: Run, policies: Path) -> None:
+    categories = policies / "categories.yaml"
+    categories.write_text(categories.read_text().replace("roles:\n", "roles:\n  idler: does nothing\n", 1))
+    result = run("policy", "check", "--dir", policies.parent)
+    assert result.exit_code == 0, result.output
+    assert "idler" in result.stdout
+    assert "1 warning" in result.stdout
+
+
 def test_check_says_where_a_file_does_not_parse(run: Run, policies: Path) -> None:
     (policies / "broken.yaml").write_text("version: 1\npurposes: [\n")
     result = run("policy", "check", "--dir", policies.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -90,6 +91,19 @@ def test_inspect_shows_a_forged_token_as_one(run: Run, made: Path, token: str) -
     assert result.stdout.startswith("NOT verified")
     assert result.stderr == "error: the token's signature does not verify\n"
     assert json.loads(run("token", "inspect", "--json", "--dir", made, stdin=forged).stdout)["verified"] is False
+
+
+def test_inspect_shows_any_claim_whatever_its_type(run: Run, tmp_path: Path) -> None:
+    claims = {"exp": 10**30, "iat": True, "attrs": [1, {"a": "\u001b[2J"}], "sub": "\u001b[2J", "x": None}
+    token = ".".join(_b64(json.dumps(part)) for part in ({"alg": "none"}, claims, "signature"))
+    result = run("token", "inspect", "--dir", tmp_path, stdin=token)
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+    assert str(10**30) in result.stdout
+
+
+def _b64(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
 @pytest.mark.parametrize("text", ["x", "a.b.c", "..", "é.é.é", "A" * 20_000])
