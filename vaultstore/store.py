@@ -239,7 +239,7 @@ def _engine(database: str | Engine, resources: ExitStack) -> Engine:
                 tempfile.TemporaryDirectory(prefix="vaultstore-", ignore_cleanup_errors=True)
             )
             url = url.set(database=str(Path(folder) / "members.db"))
-        engine = create_engine(url, hide_parameters=True)
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
         resources.callback(engine.dispose)
     if engine.dialect.name == "sqlite":
         records.configure_sqlite(engine)
@@ -251,15 +251,21 @@ def _engine(database: str | Engine, resources: ExitStack) -> Engine:
 
 def _gate_engine(engine: Engine, gate: str | Engine | None, resources: ExitStack) -> Engine:
     if isinstance(gate, Engine):
-        return gate
-    if engine.dialect.name == "postgresql":
-        # A pool of its own: a gate that borrowed from the session's pool would stall once sessions hold all of it.
-        made = create_engine(gate or engine.url, hide_parameters=True, pool_size=4, max_overflow=4)
+        made = gate
     else:
-        file = _sqlite_file(engine)
-        made = create_engine(gate or f"sqlite:///{Path(file).with_name('gate.db')}", hide_parameters=True)
+        if engine.dialect.name == "postgresql":
+            # A pool of its own: a gate that borrowed from the sessions' pool would stall once they hold all of it.
+            made = create_engine(
+                gate or engine.url, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4
+            )
+        else:
+            beside = Path(_sqlite_file(engine)).with_name("gate.db")
+            made = create_engine(gate or f"sqlite:///{beside}", hide_parameters=True)
+        resources.callback(made.dispose)
+    if made.dialect.name != engine.dialect.name:
+        raise SettingsError(f"the gate's database is {made.dialect.name}, the members' {engine.dialect.name}")
+    if made.dialect.name == "sqlite":
         records.configure_sqlite(made)
-    resources.callback(made.dispose)
     guard(made)
     return made
 

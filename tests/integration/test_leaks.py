@@ -34,7 +34,17 @@ def everything_logged() -> Iterator[io.StringIO]:
     buffer = io.StringIO()
     handler = logging.StreamHandler(buffer)
     root = logging.getLogger()
-    names = ("", "sqlalchemy", "sqlalchemy.engine", "sqlalchemy.orm", "sqlalchemy.pool", "urllib3", "hvac", "psycopg", "vaultstore")
+    names = (
+        "",
+        "sqlalchemy",
+        "sqlalchemy.engine",
+        "sqlalchemy.orm",
+        "sqlalchemy.pool",
+        "urllib3",
+        "hvac",
+        "psycopg",
+        "vaultstore",
+    )
     levels = {name: logging.getLogger(name).level for name in names}
     root.addHandler(handler)
     try:
@@ -54,7 +64,13 @@ def plant(profile: Profile, canaries: Canaries) -> list[uuid.UUID]:
         session.add_all(member(i, id=ids[i], **canaries.member()) for i in range(2))
     with profile.store.begin(profile.token(COURIER, "chat.delivery")) as session:
         session.add_all(
-            ChatMessage(sender_id=a, recipient_id=b, conversation_id=conversation_id(a, b), sent_at=_when(), **canaries.message())
+            ChatMessage(
+                sender_id=a,
+                recipient_id=b,
+                conversation_id=conversation_id(a, b),
+                sent_at=_when(),
+                **canaries.message(),
+            )
             for a, b in (ids, ids[::-1])
         )
     with profile.store.begin(profile.token(MATCHER, "matching")) as session:
@@ -170,7 +186,8 @@ def test_no_canary_is_left_anywhere(profile: Profile, capfd: pytest.CaptureFixtu
     assert canaries.found_in(log.getvalue()) == set()
     assert canaries.found_in(*capfd.readouterr()) == set()
     assert canaries.found_in(*seen) == set()
-    assert canaries.found_in(*map(repr, profile.parameters)) == set()
+    ours = [repr(p) for sql, p in profile.parameters if "nothing" not in sql]  # that one is the test's own text()
+    assert canaries.found_in(*ours) == set()
     assert canaries.found_in(*database_texts(profile)) == set()
 
 

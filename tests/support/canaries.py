@@ -41,7 +41,9 @@ class Canaries:
             "height_cm": 173,
             "education": "硕士",
             "marital": "离异",
-            "monthly_income": self._keep("Member.monthly_income", Decimal(f"{self._random.randrange(10**9, 10**10)}.37")),
+            "monthly_income": self._keep(
+                "Member.monthly_income", Decimal(f"{self._random.randrange(10**9, 10**10)}.37")
+            ),
             "house": "有",
             "car": "无",
             "wants": self._keep("Member.wants", self._word()),
@@ -62,9 +64,7 @@ class Canaries:
     def found_in(self, *texts: str | bytes) -> set[str]:
         """Names of the fields of which any form of any value shows in `texts`."""
         blobs = [t.encode(errors="surrogatepass") if isinstance(t, str) else t for t in texts]
-        return {
-            name for name, forms in self.planted.items() for form in forms for blob in blobs if form in blob
-        }
+        return {name for name, forms in self.planted.items() for form in forms for blob in blobs if form in blob}
 
     def _word(self) -> str:
         return "".join(self._random.choices("abcdefghijkmnpqrstuvwxyz23456789", k=14))

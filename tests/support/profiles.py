@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 
 from vaultstore import Actor, LocalKeys, Policy, Store, VaultKeys
 from vaultstore.keys import Keys
@@ -39,12 +39,15 @@ class Profile:
     requests: Counter[str] = field(default_factory=Counter)
     statements: list[str] = field(default_factory=list)
     parameters: list[Any] = field(default_factory=list)
+    gate_statements: list[str] = field(default_factory=list)
+    """What the gate's own connections ran; on SQLite as the file saw it, COMMIT included."""
 
     def forget(self) -> None:
         """Start counting anew."""
         self.requests.clear()
         self.statements.clear()
         self.parameters.clear()
+        self.gate_statements.clear()
 
     def token(self, actor: Actor, purpose: str, **more: Any) -> str:
         """A token from the store's own issuer."""
@@ -130,7 +133,9 @@ def standard(
         prefix=prefix,
         auth_mount=f"{prefix}jwt",
         timeout=timeout,
-        on_request=lambda method, path, items: requests.update([path.rpartition("transit/")[2].replace(prefix, "")]),
+        on_request=lambda method, path, items: requests.update(
+            [path.rpartition("transit/")[2].replace(f"{prefix}cat-", "")]
+        ),
     )
     with _profile("standard", url, keys, folder, requests) as profile:
         yield profile
@@ -140,13 +145,20 @@ def standard(
 def _profile(name: str, url: str, keys: Keys, folder: Path, requests: Counter[str]) -> Iterator[Profile]:
     import vaultstore.members.scopes  # noqa: F401 - registers the row scopes
 
-    store = Store.open(url, keys=keys, policy=Policy.load(SHIPPED_POLICY), models=Base)
+    gate = create_engine(url.replace("members.db", "gate.db"), hide_parameters=True, pool_pre_ping=True, pool_size=4)
+    gate_statements: list[str] = []
+    # Before the store derives engines of its own from it: those take the listeners that are there by then.
+    if gate.dialect.name == "sqlite":
+        event.listen(gate, "connect", lambda raw, record: raw.set_trace_callback(gate_statements.append))
+    else:
+        event.listen(gate, "before_cursor_execute", lambda conn, cur, sql, *rest: gate_statements.append(sql))
+    store = Store.open(url, keys=keys, policy=Policy.load(SHIPPED_POLICY), models=Base, gate=gate)
     store.create_all()
-    profile = Profile(name, store, keys, url, folder, requests)
+    profile = Profile(name, store, keys, url, folder, requests, gate_statements=gate_statements)
 
     def record(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         profile.statements.append(statement)
-        profile.parameters.append(parameters)
+        profile.parameters.append((statement, parameters))
 
     event.listen(store.engine, "before_cursor_execute", record)
     try:
@@ -154,6 +166,7 @@ def _profile(name: str, url: str, keys: Keys, folder: Path, requests: Counter[st
     finally:
         event.remove(store.engine, "before_cursor_execute", record)
         store.close()
+        gate.dispose()
         keys.close()
 
 

@@ -25,20 +25,25 @@ IMMEDIATE = "vaultstore_immediate"
 
 
 def configure(engine: sa.Engine) -> sa.Engine:
-    """Set up every connection of an SQLite engine, before it opens the first one; give the engine back."""
+    """Set up every connection of an SQLite engine, before it opens the first one; give the engine back.
 
-    @sa.event.listens_for(engine, "connect")
-    def connect(connection: Any, record: object) -> None:
-        # The driver would begin transactions by its own lights, and not at all before a SELECT.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        immediate = connection.get_execution_options().get(IMMEDIATE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
+    Harmless when repeated.
+    """
+    if not sa.event.contains(engine, "begin", _begin):
+        sa.event.listen(engine, "connect", _connect)
+        sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _connect(connection: Any, record: object) -> None:
+    # The driver would begin transactions by its own lights, and not at all before a SELECT.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    immediate = connection.get_execution_options().get(IMMEDIATE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
