@@ -38,7 +38,7 @@ class World:
         with self.store.begin(self.token("bench.write")) as session:
             session.add_all(Person(id=i, city="Shanghai", **VALUES) for i in ids)
         mask = CARD["card"]
-        masked = {name: str(mask(value)) for name, value in VALUES.items()}
+        masked = {name: str(mask.mask(value)) for name, value in VALUES.items()}
         with Session(self.plain) as session, session.begin():
             session.execute(insert(PlainPerson), [{"id": i, "city": "Shanghai", **VALUES} for i in ids])
             session.execute(insert(PlainCard), [{"id": i, "city": "Shanghai", **masked} for i in ids])
