@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -54,7 +55,7 @@ class Normalizer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _OfText:
+class _OfText(ABC):
     """What the normalisers of text share: the check of the type, and the errors."""
 
     name: ClassVar[str]
@@ -75,8 +76,9 @@ class _OfText:
             raise self._no("the text has a lone surrogate, which is no character")
         return self._normal(value)
 
+    @abstractmethod
     def _normal(self, value: str) -> str:
-        raise NotImplementedError
+        """The normal form of text without lone surrogates, or `_no`'s error."""
 
     def _no(self, reason: str) -> NotNormalizable:
         return NotNormalizable(self.fingerprint, reason)
@@ -182,13 +184,18 @@ class _Phone(_OfText):
             raise self._no("a number of another country needs the extra vaultstore[phone]")
         if self.region == "CN" and number.startswith("00"):
             number = f"+{number[2:]}"
+        e164 = phonenumbers.PhoneNumberFormat.E164
         try:
             parsed = phonenumbers.parse(number, self.region)
+            normal = str(phonenumbers.format_number(parsed, e164))
+            again = phonenumbers.format_number(phonenumbers.parse(normal), e164)
         except phonenumbers.NumberParseException:
             raise self._no("it is not a telephone number") from None
         if not phonenumbers.is_possible_number(parsed):
             raise self._no("it has too many or too few digits for its country")
-        return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
+        if again != normal:  # such as 000000 in Germany: zeros that are trunk prefixes each time they are read
+            raise self._no("it is not a telephone number")
+        return normal
 
 
 def phone_e164(region: str = "CN") -> Normalizer:

@@ -32,9 +32,10 @@ _EXACT: dict[type, str] = {
     UUID: "uuid",
     dict: "json",
     list: "json",
+    float: "json",
 }
 # Order matters: a datetime is a date, a bool is an int, and a StrEnum is a str.
-_BASES: tuple[type, ...] = (Enum, bool, datetime, date, str, bytes, int, Decimal, UUID, dict, list)
+_BASES: tuple[type, ...] = (Enum, bool, datetime, date, str, bytes, int, Decimal, UUID, dict, list, float)
 
 
 def type_name(value: object) -> str | None:

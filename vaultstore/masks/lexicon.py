@@ -24,8 +24,8 @@ _FOLDER = resources.files("vaultstore.masks") / "lexicons"
 class Lexicon:
     """A parsed data file.
 
-    `digest` covers the parsed content (not comments or layout), so that a mask's fingerprint changes with what it
-    shows.
+    `digest` covers the parsed content (not comments or layout) and the digest of `variants`, so that a mask's
+    fingerprint changes with what it shows.
     """
 
     name: str
@@ -75,6 +75,8 @@ def _parse(text: str, place: str) -> Lexicon:
         raise ModelError(f"{place} is neither YAML nor JSON") from None
     if not isinstance(data, dict) or not isinstance(data.get("name"), str) or type(data.get("version")) is not int:
         raise ModelError(f"{place} needs a name (text) and a version (whole number)")
+    if data["name"] != "variants":  # which characters are folded decides what every other file matches
+        data = {**data, "variants": shipped("variants").digest}
     content = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
     return Lexicon(data["name"], data["version"], hashlib.sha256(content.encode()).hexdigest()[:16], data)
 

@@ -88,8 +88,11 @@ def _read(place: _Place, text: str) -> _Place | None:
     """The finest place below `place` that `text` begins with, or None."""
     for end in range(min(_LONGEST_NAME, len(text)), 1, -1):
         found = place.full.get(text[:end])
-        if found is not None and not (text[end - 1] == "市" and text.startswith(_NOT_A_CITY, end)):
-            return _below(found, text[end:])
+        if found is None:
+            continue
+        below = _below(found, text[end:])
+        if below is not found or not (text[end - 1] == "市" and text.startswith(_NOT_A_CITY, end)):
+            return below
     for end in range(min(_LONGEST_NAME, len(text)), 1, -1):
         for found in place.short.get(text[:end], ()):
             rest = text[end:]

@@ -42,6 +42,8 @@ def graphemes(text: str) -> list[str]:
     This is UAX #29 for what NFKC leaves: combining marks, variation selectors, skin tones, joined emoji and flags. A
     cluster of more than 16 code points is one ``*``.
     """
+    if text.isascii():
+        return list(text)
     return [cluster if len(cluster) <= _LONGEST else "*" for cluster in _clusters(text)]
 
 
