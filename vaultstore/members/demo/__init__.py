@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vaultstore.members.demo.run import Setting, run
+from vaultstore.members.demo.play import Setting, run
 
 __all__ = ["Setting", "run"]

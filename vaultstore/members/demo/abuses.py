@@ -161,7 +161,7 @@ def steals_the_database(stage: Stage) -> str:
     """A thief searches a dump for every plaintext of every member."""
     search = search_dump(stage)
     if search.found:
-        raise GotThrough(f"found in the dump: {', '.join(search.found)}")
+        raise GotThrough(f"found in the dump: {', '.join(sorted(search.found))}")
     if not search.works:
         raise GotThrough("the search does not even find what is stored in clear, so it proves nothing")
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Search:
     """Bytes looked through."""
     looked_for: int
     """Plaintexts looked for."""
-    found: tuple[str, ...]
+    found: frozenset[str]
     """Columns of those that were found."""
     works: bool
     """Whether the same search finds every nickname, which is stored in clear: one that finds nothing proves nothing."""
@@ -34,10 +34,27 @@ def search_dump(stage: Stage) -> Search:
     """Search the whole database for every plaintext of every member, as typed and as stored."""
     pieces = list(dump(stage))
     wanted = dict(plaintexts(stage))
-    found = sorted({column for text, column in wanted.items() if any(text in piece for piece in pieces)})
-    nicknames = {member["nickname"].strip().encode() for member in stage.town.members}
-    works = all(any(nickname in piece for piece in pieces) for nickname in nicknames)
-    return Search(sum(map(len, pieces)), len(wanted), tuple(found), works)
+    nicknames = {member["nickname"].strip().encode(): "nickname" for member in stage.town.members}
+    found = occurring(pieces, {**nicknames, **wanted})
+    return Search(
+        bytes=sum(map(len, pieces)),
+        looked_for=len(wanted),
+        found=frozenset(wanted[text] for text in found if text in wanted),
+        works=nicknames.keys() <= found,
+    )
+
+
+def occurring(pieces: Sequence[bytes], wanted: Iterable[bytes]) -> set[bytes]:
+    """Those of `wanted` (six bytes or more) that occur, in one pass: their number hardly matters."""
+    by_head: dict[bytes, list[bytes]] = {}
+    for text in wanted:
+        by_head.setdefault(text[:_SHORTEST], []).append(text)
+    found: set[bytes] = set()
+    for piece in pieces:
+        hits = (at for at in range(len(piece) - _SHORTEST + 1) if piece[at : at + _SHORTEST] in by_head)
+        for at in hits:
+            found.update(text for text in by_head[piece[at : at + _SHORTEST]] if piece.startswith(text, at))
+    return found
 
 
 def plaintexts(stage: Stage) -> Iterator[tuple[bytes, str]]:
