@@ -96,7 +96,7 @@ class EncryptedComparator(_Refusing):
             if not isinstance(value, list | tuple | set | frozenset):
                 self._refuse("in_ with anything but a list of values")
             return op(self._index, [self._needle(item) for item in value])
-        self._refuse(getattr(op, "__name__", "this operator"))
+        return self._refuse(getattr(op, "__name__", "this operator"))
 
     def _needle(self, value: Any) -> Needle:
         if value is None:

@@ -159,10 +159,7 @@ def encrypted_column(
     nullable: bool | None = None,
     use_existing_column: bool = False,
     init: bool = _UNSET,
-    repr: bool = _UNSET,
-    compare: bool = _UNSET,
     kw_only: bool = _UNSET,
-    hash: bool | None = _UNSET,
     doc: str | None = None,
 ) -> Any:
     """Declare an encrypted field.
@@ -171,11 +168,11 @@ def encrypted_column(
     ``<name>_<category>`` with the masked value sealed under that category, and `index` a column ``<name>_bidx`` for
     equality search. `context` pins the context name in the AAD (default ``table.column``), so that a table or column
     can be renamed; `pad` is in bytes. `default` (a value) is written by the first flush where nothing was assigned.
-    The rest is as in `mapped_column`; `repr` and `compare` are always off, since both would show or leak values.
+    `default_factory`, `init`
+    and `kw_only` are for mapped dataclasses; their repr and comparison leave encrypted fields out.
 
     Raises ModelError, here or when the class is made, for what can't be honoured.
     """
-    del repr, compare
     options = _AttributeOptions(
         dataclasses_init=init,
         dataclasses_repr=_UNSET,
@@ -183,7 +180,7 @@ def encrypted_column(
         dataclasses_default_factory=default_factory,
         dataclasses_compare=_UNSET,
         dataclasses_kw_only=kw_only,
-        dataclasses_hash=hash,
+        dataclasses_hash=_UNSET,
         dataclasses_dataclass_metadata=_UNSET,
     )
     arguments: tuple[Any, ...] = (SealedType(),) if name is None else (name, SealedType())

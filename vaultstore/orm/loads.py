@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstanceState
 
 from vaultstore.orm.access import ReadPlan
 from vaultstore.orm.model import EncryptedModel
+from vaultstore.orm.scopes import RowCriteria
 
 __all__ = ["LARGEST", "Load", "load_of"]
 
@@ -22,9 +23,11 @@ _KEY = "_vaultstore_load"
 class Load:
     """Objects of one class that one statement loaded into one session."""
 
-    __slots__ = ("cursor", "epoch", "states")
+    __slots__ = ("cursor", "epoch", "options", "states")
 
-    def __init__(self) -> None:
+    def __init__(self, options: tuple[Any, ...]) -> None:
+        self.options = options
+        """The caller's options that lazy loads repeat; row criteria are not among them: each session adds its own."""
         self.states: list[InstanceState[Any]] = []
         self.cursor = 0
         """Objects before this one were open when they were last looked at."""
@@ -66,9 +69,11 @@ def _loaded(state: InstanceState[Any], context: Any) -> None:
     attributes = context.attributes
     load = attributes.get(state.class_)
     if load is None or len(load.states) >= LARGEST:
-        load = attributes[state.class_] = Load()
+        kept = tuple(o for o in context.propagated_loader_options if not isinstance(o, RowCriteria))
+        load = attributes[state.class_] = Load(kept)
     load.states.append(state)
     state.__dict__[_KEY] = load
+    state.load_options = load.options
 
 
 @event.listens_for(EncryptedModel, "refresh", propagate=True, raw=True)

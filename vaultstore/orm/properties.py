@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, event
+from sqlalchemy import Column, FromClause, event
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper
 from sqlalchemy.orm.base import DONT_SET
 from sqlalchemy.orm.interfaces import CompileStateOption
@@ -57,11 +57,13 @@ class OpenColumns(CompileStateOption):
 
 def refuse_bare(columns: Sequence[Any]) -> None:
     """Raise UnsupportedOperation where a sealed column is among `columns`: its ciphertext would come out."""
-    for column in columns:
-        if isinstance(getattr(column, "type", None), SealedType | BlindIndexType):
-            raise UnsupportedOperation(
-                f"{getattr(column, 'name', 'a sealed column')} is sealed: select the model and read the attribute"
-            )
+    for selected in columns:
+        entity = "parententity" in getattr(selected, "_annotations", ())
+        for column in (selected,) if entity or not isinstance(selected, FromClause) else selected.c:
+            if isinstance(getattr(column, "type", None), SealedType | BlindIndexType):
+                raise UnsupportedOperation(
+                    f"{getattr(column, 'name', 'a sealed column')} is sealed: select the model and read the attribute"
+                )
 
 
 class _Gated(ColumnProperty[Any]):

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, false
-from sqlalchemy.orm import Mapper, with_loader_criteria
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.util import LoaderCriteriaOption
 
 from vaultstore.errors import ModelError
 from vaultstore.grants import Actor
 
-__all__ = ["Scope", "hidden", "row_scope", "scope_named", "scope_names", "scoped"]
+__all__ = ["RowCriteria", "Scope", "hidden", "row_scope", "scope_named", "scope_names", "scoped"]
 
 Scope = Callable[[Actor, Any], ColumnElement[bool]]
 """(actor, model class) -> condition on the model's clear columns."""
@@ -56,9 +57,18 @@ def scope_names() -> frozenset[str]:
     return frozenset(_scopes)
 
 
-def scoped(mapper: Mapper[Any], condition: ColumnElement[bool]) -> Any:
-    """The statement option that limits `mapper`'s rows; not kept on loaded objects, since each session adds its own."""
-    return with_loader_criteria(mapper, condition, include_aliases=True, propagate_to_loaders=False)
+class RowCriteria(LoaderCriteriaOption):
+    """`with_loader_criteria` of ours, to be told from the caller's."""
+
+    __slots__ = ()
+    _cache_key_traversal = LoaderCriteriaOption._traverse_internals
+
+
+def scoped(mapper: Mapper[Any], condition: ColumnElement[bool]) -> RowCriteria:
+    """The statement option that limits `mapper`'s rows."""
+    # joinedload leaves out what does not propagate; loads.py keeps it from staying on the objects, where it would
+    # limit the next session too
+    return RowCriteria(mapper, condition, include_aliases=True, propagate_to_loaders=True)
 
 
 def hidden(mapper: Mapper[Any], visible: frozenset[str]) -> ColumnElement[bool]:

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Mapper, ORMExecuteState
 from vaultstore.errors import AccessDenied, UnsupportedOperation, WriteDenied
 from vaultstore.masks import is_masked
 from vaultstore.orm.flush import client_default
-from vaultstore.orm.properties import refuse_bare
+from vaultstore.orm.properties import OpenColumns, refuse_bare
 from vaultstore.orm.registry import FieldInfo, ModelInfo, info_of
+from vaultstore.orm.scopes import RowCriteria
 from vaultstore.orm.seal import Row, seal_rows
 from vaultstore.orm.search import Search
 from vaultstore.orm.types import Carried, Cell, running_search
@@ -57,6 +58,10 @@ def _execute(execution: ORMExecuteState) -> Result[Any]:
 def _restrict(session: PurposeSession, execution: ORMExecuteState) -> None:
     _check_listed(session, execution)
     statement: Any = execution.statement
+    kept = tuple(o for o in statement._with_options if not isinstance(o, RowCriteria | OpenColumns))
+    if len(kept) != len(statement._with_options):  # an eager load's own statement repeats those of the first
+        statement = statement._generate()
+        statement._with_options = kept
     execution.statement = statement = statement.options(*session.statement_options)
     if execution.is_column_load and hasattr(statement, "where"):
         # refresh() and expired attributes ignore loader criteria
