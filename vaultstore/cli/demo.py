@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["demo_command"]
 
 _WIDEST = 118
-_EMBEDDED = "Embedded: one plane, no defence against its own process or whoever holds the folder."
-_LOCAL_KEYS = "A key file instead of Vault: no defence against whoever holds the folder."
+_CAVEATS = {  # (embedded, vault) -> what this set-up does not defend against
+    (True, False): "Embedded: one plane, no defence against its own process or whoever holds the folder.",
+    (True, True): "OpenBao holds the keys; the gate is a file, no defence against whoever can write to the folder.",
+    (False, False): "The database holds the gate; the keys are a file, no defence against whoever can read it.",
+    (False, True): "Everybody acts through one database login here: a service would have one of its own.",
+}
 
 
 @click.command("demo")
@@ -48,7 +52,8 @@ def demo_command(members: int, folder: Path | None, vault: bool, database: str |
         setting = _setting(resources, folder, vault=vault, database=database)
         held = run(setting, screen, members=members, seed=seed)
     if folder is not None:
-        click.echo(f"\nThe store is kept in {folder}.")
+        gone = " Its keys went with the demo's OpenBao: nothing in it opens again." if vault else ""
+        click.echo(f"\nThe store is kept in {folder}.{gone}")
     if not held:
         raise Failure("an abuse was not refused as it should be")
 
@@ -87,7 +92,7 @@ def _setting(resources: ExitStack, folder: Path | None, *, vault: bool, database
         store=store,
         gate=gate,
         where=where,
-        caveat=(_EMBEDDED if embedded else _LOCAL_KEYS) if not vault else "",
+        caveat=_CAVEATS[embedded, vault],
         unwraps=unwraps,
     )
 
@@ -114,6 +119,8 @@ def _with_driver(database: str | None) -> str | None:
     for prefix in ("postgresql://", "postgres://"):
         if database.startswith(prefix):
             return "postgresql+psycopg://" + database.removeprefix(prefix)
+    if not database.startswith("postgresql+"):
+        raise click.BadParameter("a URL such as postgresql://user@host/name", param_hint="--database")
     return database
 
 

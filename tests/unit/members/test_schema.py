@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
 
+import vaultstore
 from tests.support.members import DATA
 from tests.support.schema import schema_of
 from vaultstore import LocalKeys, Policy, Store, records
@@ -98,6 +102,14 @@ def test_the_scripts_know_none_of_the_types_of_the_library() -> None:
     for script in scripts:
         imports = [line for line in script.read_text().splitlines() if "import" in line and "vaultstore" in line]
         assert set(imports) <= {"from vaultstore.records import postgres_functions"}
+
+
+def test_a_new_script_would_hold_plain_types(targets: tuple[schema.Target, ...]) -> None:
+    context = AutogenContext(MigrationContext.configure(dialect_name="sqlite"))
+    for table in (*Base.metadata.sorted_tables, *vaultstore.metadata.sorted_tables):
+        for column in table.columns:
+            written = targets[0].render("type", column.type, context) or f"sa.{column.type!r}"
+            assert eval(written, {"sa": sa, "postgresql": postgresql}), written
 
 
 def test_migrations_run_on_files_and_postgresql_only() -> None:

@@ -34,7 +34,7 @@ def note(console: Console, text: str) -> None:
 
 def views(console: Console, seen: Sequence[View]) -> None:
     """The same rows side by side: one line a field, one column a reader."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = _table()
     table.add_column("")
     for view in seen:
         table.add_column(Text(f"{view.who}\n", "bold").append(view.purpose, "dim not bold"), max_width=_WIDEST)
@@ -45,7 +45,7 @@ def views(console: Console, seen: Sequence[View]) -> None:
 
 def cards(console: Console, page: Sequence[Sequence[str]], shown: int = 3) -> None:
     """The first few of a page of leads."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = _table()
     for column in ("nickname", "city", "name", "phone", "born"):
         table.add_column(column)
     for nickname, city, *masked in page[:shown]:
@@ -64,14 +64,14 @@ def abuse_row(console: Console, attempt: Attempt) -> None:
 
 def audit(console: Console, acts: Sequence[Act]) -> None:
     """The last acts of the gate."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("time (UTC)", "actor", "purpose", "act", "model"):
+    table = _table()
+    for column in ("time", "actor", "purpose", "act"):
         table.add_column(column)
     table.add_column("subjects", justify="right")
     table.add_column("outcome")
     for act in acts:
         style = "red" if act.outcome.startswith("refused") else ""
-        cells = (act.time, act.actor, act.purpose, act.kind, act.model, str(act.subjects), act.outcome)
+        cells = (act.time, act.actor, act.purpose, act.kind, str(act.subjects), act.outcome)
         table.add_row(*(Text(cell, style) for cell in cells))
     console.print(table)
 
@@ -86,5 +86,9 @@ def verdict(console: Console, attempts: Sequence[Attempt]) -> None:
         console.print(Text(f"{len(attempts)} abuses tried, {len(attempts)} refused.", "bold green"))
 
 
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+
+
 def _cell(shown: Shown) -> Text:
-    return Text(shown.text, style=_STYLE[shown.how], overflow="ellipsis")
+    return Text(shown.text, style=_STYLE[shown.how], overflow="ellipsis", no_wrap=True)

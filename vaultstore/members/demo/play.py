@@ -30,7 +30,7 @@ class Setting:
     where: str
     """One line: the database and the key service."""
     caveat: str
-    """What this set-up does not defend against; '' where there is nothing to add."""
+    """What this set-up does not defend against."""
     unwraps: Callable[[], int] | None = field(default=None)
     """Unwrap requests that the key service itself has logged so far."""
 
@@ -39,8 +39,7 @@ def run(setting: Setting, console: Console, *, members: int = 200, seed: int = 2
     """Play every scene; whether each abuse was refused, by the error that should refuse it."""
     narration.heading(console, f"A store of {members} made-up members")
     narration.note(console, setting.where)
-    if setting.caveat:
-        narration.note(console, setting.caveat)
+    narration.note(console, setting.caveat)
     stage = _filled(setting, console, members, seed)
     _same_member(stage, console)
     _page(setting, stage, console)

@@ -19,10 +19,10 @@ class Act:
     """One audit entry, for people."""
 
     time: str
+    """In UTC, to the second."""
     actor: str
     purpose: str
     kind: str
-    model: str
     subjects: int
     outcome: str
 
@@ -38,11 +38,10 @@ def acts(gate: Engine) -> Sequence[Act]:
                 leaf = read_leaf(entry.leaf)
                 found.append(
                     Act(
-                        time=leaf["time"][11:23],
+                        time=leaf["time"][11:19],
                         actor=_short(leaf["actor"]),
                         purpose=leaf["purpose"],
                         kind=leaf["kind"],
-                        model=leaf["model"] or "",
                         subjects=len(entry.lines) // LINE_SIZE,
                         outcome=leaf["outcome"],
                     )
@@ -51,4 +50,4 @@ def acts(gate: Engine) -> Sequence[Act]:
 
 
 def _short(actor: str) -> str:
-    return actor if len(actor) <= 14 else f"{actor[:13]}…"
+    return actor if len(actor) <= 11 else f"{actor[:10]}…"

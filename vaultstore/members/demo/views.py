@@ -46,7 +46,7 @@ def at_rest(stage: Stage) -> View:
         ):
             raw = raw_cell(connection, table, column, key)
             name = "message" if column == "body" else column
-            values[name] = Shown("raw", f"{raw[:7].hex()}… {len(raw)} B")
+            values[name] = Shown("raw", f"{raw[:4].hex()}… {len(raw)} B")
     return View("the database", "no purpose", values)
 
 
