@@ -311,6 +311,4 @@ def _as_audit_errors() -> Iterator[None]:
         yield
     except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    else:
-        return
-    raise AuditError(f"the gate's database failed ({name}), so nothing was admitted")
+        raise AuditError(f"the gate's database failed ({name}), so nothing was admitted") from None

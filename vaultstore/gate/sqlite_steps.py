@@ -61,7 +61,7 @@ class Step:
             return None, "subject.not_named"
         if closure.case and (claims.case is None or not cases.open_for(self.cursor, claims.case, claims.actor)):
             return None, "case.missing"
-        if closure.approvals > approvals.count(
+        if closure.approvals and closure.approvals > approvals.count(
             self.cursor, claims.actor, claims.purpose, claims.case, claims.subjects_digest, self.now
         ):
             return None, "approval.missing"
