@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sqlalchemy import type_coerce
 from sqlalchemy.orm import ColumnProperty
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.lambdas import PyWrapper
 
+from vaultstore.blindindex import BlindIndex
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.masks import is_masked
-from vaultstore.orm.types import Needle
+from vaultstore.orm.types import IndexedFieldType, Needle
 
 if TYPE_CHECKING:
     from vaultstore.orm.properties import EncryptedProperty
@@ -75,10 +78,8 @@ class EncryptedComparator(_Refusing):
 
     def _memoized_attr__index(self) -> Any:
         # Annotating a column costs 15 us: once an attribute, not once a comparison.
-        column = self.prop.index_column
-        if column is None:
-            raise UnsupportedOperation(f"{self.prop} has no blind index: declare index=blind_index(...) to search it")
-        return self._annotated(column, f"{self.prop.key}_bidx")
+        self._declared  # noqa: B018 - raises where there is none
+        return self._annotated(self.prop.index_column, f"{self.prop.key}_bidx")
 
     def _annotated(self, column: Any, key: str) -> Any:
         return self.adapter(column, key) if self.adapter else self._orm_annotate_column(column)
@@ -90,6 +91,10 @@ class EncryptedComparator(_Refusing):
             prop = self.prop
             column = self._annotated(prop.columns[0], prop.key) if prop.index_column is None else self._index
             return column.is_(None) if _NULL_TESTS[op] else column.is_not(None)
+        if isinstance(value, PyWrapper):  # a closure variable of a lambda statement: its value comes when it runs
+            if op in (operators.eq, operators.ne, operators.in_op, operators.not_in_op):
+                return op(type_coerce(self._index, IndexedFieldType(self._model, self.prop.key, self._declared)), value)
+            self._refuse("this operator")
         if op in (operators.eq, operators.ne):
             return op(self._index, self._needle(value))
         if op in (operators.in_op, operators.not_in_op):
@@ -105,8 +110,16 @@ class EncryptedComparator(_Refusing):
             self._refuse("searching for a masked value")
         if hasattr(value, "__clause_element__") or hasattr(value, "_annotations"):
             self._refuse("comparing with another column or expression")
-        prop = self.prop
-        index = prop.spec.index
-        self._index  # noqa: B018 - raises where there is none
-        assert index is not None
-        return Needle(self._parententity.mapper.class_.__name__, prop.key, index.message(value))
+        return Needle(self._model, self.prop.key, self._declared.message(value))
+
+    @property
+    def _model(self) -> str:
+        name: str = self._parententity.mapper.class_.__name__
+        return name
+
+    @property
+    def _declared(self) -> BlindIndex:
+        index = self.prop.spec.index
+        if index is None:
+            raise UnsupportedOperation(f"{self.prop} has no blind index: declare index=blind_index(...) to search it")
+        return index

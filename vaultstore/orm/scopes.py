@@ -63,6 +63,11 @@ class RowCriteria(LoaderCriteriaOption):
     __slots__ = ()
     _cache_key_traversal = LoaderCriteriaOption._traverse_internals
 
+    def _resolve_where_criteria(self, ext_info: Any) -> ColumnElement[bool]:
+        # SQLAlchemy adapts the condition to an alias in WHERE, but not in the ON of an explicit join to the alias
+        condition = super()._resolve_where_criteria(ext_info)
+        return ext_info._adapter.traverse(condition) if ext_info.is_aliased_class else condition
+
 
 def scoped(mapper: Mapper[Any], condition: ColumnElement[bool]) -> RowCriteria:
     """The statement option that limits `mapper`'s rows."""

@@ -14,7 +14,7 @@ from sqlalchemy.sql import visitors
 
 from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.registry import info_of
-from vaultstore.orm.types import Carried, Needle
+from vaultstore.orm.types import Carried, IndexedFieldType, Needle
 
 if TYPE_CHECKING:
     from vaultstore.orm.session import PurposeSession
@@ -59,10 +59,11 @@ class Search:
     def audited(self, result: Result[Any]) -> Result[Any]:
         """Have the hits of `result` audited before anybody sees them; its rows are read for that, a stream's too."""
         rows: list[Any] = []
-        count = getattr(result, "rowcount", -1)
         if isinstance(result, IteratorResult):
             count = len(rows := _buffer(result))
-        elif getattr(result, "returns_rows", False):
+        elif getattr(self.statement, "is_dml", False) and not self.statement._returning:
+            count = getattr(result, "rowcount", -1)
+        else:
             frozen = result.freeze()
             count, rows, result = len(frozen.data), list(frozen.data), frozen()
         subjects = list(dict.fromkeys(_subjects(self.statement, rows)))
@@ -80,6 +81,8 @@ def _needles(statement: Any) -> Iterator[Needle]:
             for item in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(item, Needle):
                     yield item
+                elif isinstance(parameter.type, IndexedFieldType) and item is not None:
+                    yield parameter.type.needle(item)
 
 
 def _buffer(result: Any) -> list[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Result, Select, Table, event
+from sqlalchemy import ColumnElement, Result, Select, Table, event, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapper, ORMExecuteState
+from sqlalchemy.sql.util import find_tables
 
 from vaultstore.errors import AccessDenied, UnsupportedOperation, WriteDenied
 from vaultstore.masks import is_masked
@@ -63,17 +64,27 @@ def _restrict(session: PurposeSession, execution: ORMExecuteState) -> None:
         statement = statement._generate()
         statement._with_options = kept
     execution.statement = statement = statement.options(*session.statement_options)
-    if execution.is_column_load and hasattr(statement, "where"):
-        # refresh() and expired attributes ignore loader criteria
+    if execution.is_column_load:  # refresh() and expired attributes ignore loader criteria
         mapper = execution.bind_mapper
         for scoped, condition in session.row_conditions:
             if mapper is not None and mapper.isa(scoped):
-                execution.statement = statement = statement.where(condition)
+                execution.statement = statement = _limited(statement, scoped, condition)
     if execution.is_update or execution.is_delete:
         chosen = execution.execution_options.get("synchronize_session", "auto")
         if chosen in ("auto", "evaluate"):
             # evaluating takes every object whose index column is not loaded (none ever is) for a match
             execution.update_execution_options(synchronize_session="fetch")
+
+
+def _limited(statement: Any, mapper: Mapper[Any], condition: ColumnElement[bool]) -> Any:
+    if isinstance(statement, Select):
+        return statement.where(condition)
+    # an expired column of a subclass's own table: the statement knows that table only, perhaps not the condition's
+    [primary, *_] = next(iter(find_tables(statement.element))).primary_key
+    inside = select(mapper.primary_key[0]).where(condition)
+    statement = statement._generate()
+    statement.element = statement.element.where(primary.in_(inside))
+    return statement
 
 
 def _check_listed(session: PurposeSession, execution: ORMExecuteState) -> None:

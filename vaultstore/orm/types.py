@@ -16,6 +16,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from vaultstore.blindindex import BlindIndex
 from vaultstore.errors import AccessDenied, DecryptionError, UnsupportedOperation, WriteDenied
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Carried",
     "Cell",
     "Digest",
+    "IndexedFieldType",
     "Needle",
     "SealedType",
     "SearchRefused",
@@ -226,3 +228,29 @@ class BlindIndexType(TypeDecorator[Any]):
     def coerce_compared_value(self, op: Any, value: Any) -> BlindIndexType:
         """Keep the type, so that a compared value meets the bind processor too."""
         return self
+
+
+class IndexedFieldType(BlindIndexType):
+    """The blind index of one field, for values that reach a statement only when it runs (lambda statements)."""
+
+    cache_ok = True
+
+    def __init__(self, model: str, field: str, index: BlindIndex) -> None:
+        super().__init__()
+        self.model, self.field, self.index = model, field, index
+
+    def needle(self, value: Any) -> Needle:
+        """The value as something to search for."""
+        return Needle(self.model, self.field, self.index.message(value))
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Take plain values."""
+
+        def process(value: Any) -> bytes | None:
+            try:
+                needle = None if value is None else self.needle(value)
+            except UnsupportedOperation as error:
+                raise Carried(error) from None
+            return _digest_bytes(needle)
+
+        return process

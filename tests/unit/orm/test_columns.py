@@ -94,9 +94,7 @@ LOADS: dict[str, Callable[[Any], Any]] = {
     "two aliases": lambda s: [(a.phone, b.phone) for a, b in s.execute(select(*_AB).where(_AB[0].id != _AB[1].id))],
     "join": lambda s: phones(s.scalars(select(Member).join(Message))),
     "yield_per": lambda s: phones(s.scalars(select(Member).execution_options(yield_per=2))),
-    "partitions": lambda s: [
-        phones(p) for p in s.scalars(select(Member).execution_options(yield_per=2)).partitions()
-    ],
+    "partitions": lambda s: [phones(p) for p in s.scalars(select(Member).execution_options(yield_per=2)).partitions()],
     "load_only": lambda s: phones(s.scalars(select(Member).options(load_only(Member.city)))),
     "load_only of the field": lambda s: phones(s.scalars(select(Member).options(load_only(Member.phone)))),
     "undefer": lambda s: phones(s.scalars(select(Member).options(undefer(Member.phone)))),
@@ -115,7 +113,9 @@ LOADS: dict[str, Callable[[Any], Any]] = {
     ),
     "alias of a subquery": lambda s: phones(s.scalars(select(aliased(Member, select(Member).limit(3).subquery())))),
     "alias of a union": lambda s: phones(
-        s.scalars(select(aliased(Member, union_all(select(Member), select(Member).where(Member.city == "x")).subquery())))
+        s.scalars(
+            select(aliased(Member, union_all(select(Member), select(Member).where(Member.city == "x")).subquery()))
+        )
     ),
     "exists": lambda s: phones(s.scalars(select(Member).where(exists().where(Message.member_id == Member.id)))),
     "any": lambda s: phones(s.scalars(select(Member).where(Member.city == "Shanghai"))),

@@ -196,9 +196,7 @@ def test_populate_existing_shows_what_changed_underneath(world: World) -> None:
             other.get_one(Member, ids[0]).phone = "999"
             other.commit()
         assert members[0].phone == "13812340000"
-        again = session.scalars(
-            select(Member).order_by(Member.id), execution_options={"populate_existing": True}
-        ).all()
+        again = session.scalars(select(Member).order_by(Member.id), execution_options={"populate_existing": True}).all()
         assert again[0] is members[0]
         assert members[0].phone == "999"
 
