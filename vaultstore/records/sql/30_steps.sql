@@ -129,6 +129,18 @@ BEGIN
 END
 $$;
 
+--@@ The latest time that has fallen out of a window. A day includes its midnight; other windows are counted in seconds,
+-- never in days, whose length would depend on the session's time zone.
+CREATE OR REPLACE FUNCTION @schema@.vsx_since(per text, timezone text, moment timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT CASE per
+        WHEN 'day' THEN date_trunc('day', moment AT TIME ZONE timezone) AT TIME ZONE timezone - interval '1 microsecond'
+        ELSE moment - make_interval(secs => left(per, -1)::int * CASE right(per, 1)
+            WHEN 's' THEN 1 WHEN 'm' THEN 60 WHEN 'h' THEN 3600 WHEN 'd' THEN 86400 END)
+    END
+$$;
+
 --@@ Step 3: charge `units`, each counting for `cost`, to every limit of the verb; those that do not fit, in which case
 -- they are charged to none. The row lock on each window makes it exact; windows are taken in the closure's order.
 CREATE OR REPLACE FUNCTION @schema@.vsx_spend(claims jsonb, closure jsonb, verb text, units uuid[], cost int)
@@ -165,14 +177,7 @@ BEGIN
             AND l.by = rule ->> 'by' AND l.holder = CASE WHEN rule ->> 'by' = 'actor' THEN claims ->> 'actor' ELSE '' END
         FOR UPDATE;
         moment := clock_timestamp();
-        IF period = 'day' THEN
-            -- A day includes its midnight.
-            since := date_trunc('day', moment AT TIME ZONE (closure ->> 'timezone')) AT TIME ZONE (closure ->> 'timezone')
-                - interval '1 microsecond';
-        ELSE
-            since := moment - make_interval(secs => left(period, -1)::int * CASE right(period, 1)
-                WHEN 's' THEN 1 WHEN 'm' THEN 60 WHEN 'h' THEN 3600 WHEN 'd' THEN 86400 END);
-        END IF;
+        since := @schema@.vsx_since(period, closure ->> 'timezone', moment);
         WITH gone AS (
             DELETE FROM @schema@.vs_charges c WHERE c.window_id = win AND c.charged_at <= since RETURNING c.units
         )
