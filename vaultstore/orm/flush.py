@@ -71,6 +71,7 @@ def _of_changed(state: InstanceState[Any], info: ModelInfo) -> list[tuple[FieldI
             continue
         cell = values.get(field.name)
         if cell is None:
+            values[field.name] = None  # it may have been deleted, which SQLAlchemy can't write
             fields.append((field, None))
         elif cell is not before[field.name]:
             fields.append((field, _assigned(info, field, values, cell)))
