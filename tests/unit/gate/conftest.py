@@ -16,11 +16,10 @@ from vaultstore.testing import PostgresServer
 @pytest.fixture(scope="session")
 def gate_template(postgres: PostgresServer) -> str:
     """A database with our tables and functions, to copy from."""
-    name = "gate_template"
-    engine = sa.create_engine(postgres.create_database(name))
+    engine = sa.create_engine(postgres.create_database())
     records.create_all(engine, engine)
     engine.dispose()
-    return name
+    return engine.url.database or ""
 
 
 @pytest.fixture

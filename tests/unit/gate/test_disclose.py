@@ -369,6 +369,18 @@ def test_approvals_are_for_exactly_this(world: World, differs: str) -> None:
     assert world.last().content["outcome"] == "refused:approval.missing"
 
 
+def test_approvals_of_two_requests_do_not_add_up(world: World) -> None:
+    subject = os.urandom(16)
+    ref = world.message(subject)
+    case = world.cases.open("fraud", assigned_to="sam", subjects=[subject])
+    grant = world.grant("probe", "sam", "safety", subjects=[subject], case=case)
+    for approver in ("lea", "lou"):
+        request = world.approvals.request_access(grant, "probe", case=case, subjects=[subject])
+        world.approvals.approve(request, world.grant("lead", approver, "lead"))
+    with pytest.raises(ApprovalMissing):
+        world.gate.disclose(world.gate.open(grant, world.keys.login), "Message", ["conversation"], [ref])
+
+
 # ---------------------------------------------------------------------------------------------------- and after it
 
 
