@@ -27,11 +27,12 @@ class KeyCache(SecretHandle):
     look at a clock for each key. Beyond `limit` keys the oldest group goes first.
     """
 
-    __slots__ = ("_ends", "_groups", "_keys", "_limit", "_lock", "_reusable")
+    __slots__ = ("_closed", "_ends", "_groups", "_keys", "_limit", "_lock", "_reusable")
 
     def __init__(self, ends: datetime, limit: int = _LIMIT) -> None:
         self._ends, self._limit = ends, limit
         self._lock = threading.Lock()
+        self._closed = False
         self._keys: dict[KeyRef, AESGCM] = {}
         self._groups: deque[tuple[datetime, list[KeyRef]]] = deque()
         self._reusable: dict[KeyNeed, KeyRef] = {}
@@ -66,7 +67,7 @@ class KeyCache(SecretHandle):
         with self._lock:
             self._purge(now)
             new = [ref for ref in keys if ref not in self._keys]
-            if not new or now >= self._ends:
+            if not new or now >= self._ends or self._closed:
                 return
             self._keys.update((ref, keys[ref]) for ref in new)
             self._groups.append((min(now + LIFETIME, self._ends), new))
@@ -94,6 +95,12 @@ class KeyCache(SecretHandle):
             self._keys.clear()
             self._groups.clear()
             self._reusable.clear()
+
+    def close(self) -> None:
+        """Forget everything, and keep nothing that is still on its way."""
+        with self._lock:
+            self._closed = True
+        self.clear()
 
     def _purge(self, now: datetime) -> None:
         groups = self._groups

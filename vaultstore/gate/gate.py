@@ -12,11 +12,11 @@ from vaultstore.catalogue import Catalogue
 from vaultstore.envelope import wrap_context
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.gate.claims import Claims
-from vaultstore.gate.ledger import Admission, Ledger, Wrap
+from vaultstore.gate.ledger import Ledger, Wrap
 from vaultstore.gate.minting import by_category, new_keys, wrapped
 from vaultstore.gate.opened import OpenGrant
 from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searched
-from vaultstore.gate.refusals import denial, refusal
+from vaultstore.gate.refusals import ENDED, denial, refusal
 from vaultstore.grants import Grant
 from vaultstore.keys import KeyService
 
@@ -53,12 +53,12 @@ class Gate:
     def check(self, grant: Grant) -> None:
         """Step 1 only: raise unless the grant is live."""
         claims = Claims.of(grant)
-        self._refuse(self._ledger.check(claims), claims, "use", "anything")
+        self._refuse(self._ledger.check(claims).code, claims, "use", "anything")
 
     def approve(self, grant: Grant, request: str) -> None:
         """Approve an access request of somebody else. Raises AccessDenied where this grant may not."""
         claims = Claims.of(grant)
-        self._refuse(self._ledger.approve(claims, request), claims, "approve", f"access request {request}")
+        self._refuse(self._ledger.approve(claims, request).code, claims, "approve", f"access request {request}")
 
     # ------------------------------------------------------------------------------------------------ disclose
 
@@ -76,7 +76,7 @@ class Gate:
         categories = sorted({*categories, *{ref[0] for ref in refs}})
         what = f"{', '.join(categories)} of {model}"
         admission = self._ledger.admit(claims, model, categories, asked)
-        self._refuse(admission, claims, "read", what)
+        self._refuse(admission.code, claims, "read", what, opened)
         self._on_step("admitted")
         codes = dict(admission.refused)
         if codes:
@@ -84,10 +84,7 @@ class Gate:
         keys, missing = opened.cache.get(refs, self._clock())
         if missing:
             handout = self._ledger.hand_out(claims, admission.entry, missing)
-            if handout.code is not None or handout.refused:
-                self._ledger.withhold(claims, admission.entry, handout.code, handout.refused)
-            if handout.code is not None:
-                raise refusal(handout.code, claims, "read", what)
+            self._refuse(handout.code, claims, "read", what, opened)
             self._on_step("wraps")
             keys |= self._unwrap(opened, admission.entry, handout.wraps)
             self._on_step("unwrapped")
@@ -128,15 +125,19 @@ class Gate:
         `connection` is in the transaction that will write the rows; new keys are added to the keyring in it, and the
         subjects stay active until it ends. Call `opened.committed` or `opened.rolled_back` with the answer's `minted`
         then: until it is committed a new key opens, but does not seal again. Raises the refusal of the first subject
-        that is refused; nothing is sealed then.
+        that is refused; nothing is sealed then. Raises UnsupportedOperation for digests of values that go into no row.
         """
         claims = opened.claims
+        if values and not needs:
+            raise UnsupportedOperation("digests are made for values that are sealed: to look one up, search")
         needs = list(dict.fromkeys(needs))
         asked = list(dict.fromkeys([need[1] for need in needs]))
         categories = {need[0] for need in needs}
         what = f"{', '.join(sorted(sources))} of {model}"
-        admission = self._ledger.admit_seal(claims, model, sources, categories, list(values), asked)
-        self._refuse(admission, claims, "write", what)
+        admission = self._ledger.admit_seal(
+            claims, model, sources, categories, list(values), asked, sum(map(len, values.values()))
+        )
+        self._refuse(admission.code, claims, "write", what, opened)
         self._deny_first(admission.refused, claims, what)
         self._on_step("checked")
         # Before any lock is taken in the row's transaction: a slow key service must hold nobody up.
@@ -150,8 +151,7 @@ class Gate:
             minting = self._ledger.mint(connection, claims, admission.entry, asked, mints, held)
             if minting.code is not None or minting.refused:
                 self._ledger.withhold(claims, admission.entry, minting.code, minting.refused)
-            if minting.code is not None:
-                raise refusal(minting.code, claims, "write", what)
+            self._refuse(minting.code, claims, "write", what, opened)
             self._deny_first(minting.refused, claims, what)
             if not minting.gone:
                 break
@@ -174,19 +174,19 @@ class Gate:
         """
         claims, index = opened.claims, self._index(model, field)
         admission = self._ledger.search(claims, model, field, len(values))
-        self._refuse(admission, claims, "search", f"{model}.{field}")
+        self._refuse(admission.code, claims, "search", f"{model}.{field}", opened)
         self._on_step("charged")
         return Searched(admission.entry, _digests(opened, index, values))
 
     def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
         """Audit what a search found: how many rows, and of which subjects. `entry` is the search's."""
         admission = self._ledger.found(opened.claims, entry, rows, list(dict.fromkeys(subjects)))
-        self._refuse(admission, opened.claims, "search", "what this entry stands for")
+        self._refuse(admission.code, opened.claims, "search", "what this entry stands for", opened)
 
     def collision(self, opened: OpenGrant, model: str, field: str) -> None:
         """Charge and audit that a write met a taken value in a unique blind index: it told what a search tells."""
         admission = self._ledger.collide(opened.claims, model, field)
-        self._refuse(admission, opened.claims, "search", f"{model}.{field}")
+        self._refuse(admission.code, opened.claims, "search", f"{model}.{field}", opened)
 
     def _index(self, model: str, field: str) -> str:
         known = self._catalogue.model(model)
@@ -198,9 +198,12 @@ class Gate:
     # ------------------------------------------------------------------------------------------------ refusals
 
     @staticmethod
-    def _refuse(admission: Admission, claims: Claims, verb: str, what: str) -> None:
-        if admission.code is not None:
-            raise refusal(admission.code, claims, verb, what)
+    def _refuse(code: str | None, claims: Claims, verb: str, what: str, opened: OpenGrant | None = None) -> None:
+        if code is None:
+            return
+        if opened is not None and code in ENDED:
+            opened.cache.clear()  # nothing will be asked of these keys any more
+        raise refusal(code, claims, verb, what)
 
     @staticmethod
     def _deny_first(refused: Mapping[bytes, str], claims: Claims, what: str) -> None:

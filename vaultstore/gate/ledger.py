@@ -100,10 +100,10 @@ class Ledger(Protocol):
         """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
-        """Wraps for what `entry` admitted, unless something changed since."""
+        """Wraps for what `entry` admitted, unless something changed since; what is withheld is audited."""
 
     def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
-        """Audit that what `entry` admitted was not handed out after all."""
+        """Audit that a write which `entry` admitted was refused after all."""
 
     def admit_seal(
         self,
@@ -113,8 +113,12 @@ class Ledger(Protocol):
         categories: Collection[str],
         indexes: Collection[str],
         subjects: Sequence[bytes],
+        digests: int = 0,
     ) -> Admission:
-        """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
+        """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all.
+
+        `digests` is how many values are to be indexed: the entry says so.
+        """
 
     def mint(
         self,

@@ -64,7 +64,7 @@ class OpenGrant(SecretHandle):
         with self._lock:
             self._closed = True
             service, self._service = self._service, None
-        self.cache.clear()
+        self.cache.close()
         if service is not None:
             service.close()
 

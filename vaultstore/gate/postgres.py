@@ -19,6 +19,7 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
 from vaultstore.gate.protocol import KeyRef
 from vaultstore.records import purposes
+from vaultstore.records.sqlite import BUSY_TIMEOUT
 
 __all__ = ["PostgresLedger"]
 
@@ -31,7 +32,8 @@ class PostgresLedger:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        # Whatever the engine says: a change must see, after it has its locks, what was committed while it waited.
+        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._calls = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def __repr__(self) -> str:
@@ -47,12 +49,14 @@ class PostgresLedger:
     def gate(self) -> Iterator[sa.Connection]:
         """A transaction on the tables that the gate decides by."""
         with self._engine.begin() as connection:
+            # As long as SQLite's writers wait. A caller may hold the subject in a session of its own.
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT}")
             yield connection
 
     @contextmanager
     def erasing(self) -> Iterator[tuple[sa.Connection, sa.Connection]]:
         """One transaction for both sides."""
-        with self._engine.begin() as connection:
+        with self.gate() as connection:
             yield connection, connection
 
     def publish(self, policy: Published) -> None:
@@ -80,7 +84,7 @@ class PostgresLedger:
         )
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
-        """Wraps for what `entry` admitted, unless something changed since."""
+        """Wraps for what `entry` admitted, unless something changed since; what is withheld is audited."""
         answer = json.loads(
             self._call(
                 "SELECT vs_wraps(%s::jsonb, %s::text, %s::text[], %s::bytea, %s::bytea[], %s::bigint[])::text",
@@ -94,7 +98,7 @@ class PostgresLedger:
         return Handout(wraps, code=answer.get("code"), refused=refused)
 
     def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
-        """Audit that what `entry` admitted was not handed out after all."""
+        """Audit that a write which `entry` admitted was refused after all."""
         self._call(
             "SELECT vs_withhold(%s::jsonb, %s::text, %s::text, %s::bytea, %s::text[])",
             claims.json,
@@ -112,17 +116,19 @@ class PostgresLedger:
         categories: Collection[str],
         indexes: Collection[str],
         asked: Sequence[bytes],
+        digests: int = 0,
     ) -> Admission:
         """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
         return self._admission(
             asked,
-            "SELECT vs_seal(%s::jsonb, %s::text, %s::text[], %s::text[], %s::text[], %s::bytea)::text",
+            "SELECT vs_seal(%s::jsonb, %s::text, %s::text[], %s::text[], %s::text[], %s::bytea, %s::int)::text",
             claims.json,
             model,
             sorted(sources),
             sorted(categories),
             list(indexes),
             b"".join(asked),
+            digests,
         )
 
     def mint(

@@ -21,13 +21,16 @@ from vaultstore.errors import (
 )
 from vaultstore.gate.claims import Claims
 
-__all__ = ["denial", "refusal"]
+__all__ = ["ENDED", "denial", "refusal"]
 
 _TOKEN: dict[str, tuple[type[VaultstoreError], str]] = {
     "token.expired": (TokenExpired, "the token has expired"),
     "token.revoked": (TokenRevoked, "the token was revoked"),
     "policy.changed": (TokenInvalid, "the purpose {purpose} has changed since the token was issued: get a new one"),
 }
+
+ENDED = frozenset(_TOKEN)
+"""Codes of a grant that is over, or of another version of its purpose."""
 
 _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
     "not.granted": (None, "the purpose {purpose} does not {verb} {what}"),

@@ -43,6 +43,7 @@ class SqliteLedger:
         self._members = members.execution_options(**{IMMEDIATE: True})
         # Not the sessions' own pool: once sessions hold all of it, the gate would wait for them and they for the gate.
         self._keyring = members.pool.recreate()
+        sa.event.listen(members, "engine_disposed", lambda engine: self.close())
         self._clock = clock
         self._closures: dict[str, Closure] = {}
         self._writer = threading.Lock()  # SQLite makes waiting writers sleep and poll; threads can queue instead
@@ -85,7 +86,7 @@ class SqliteLedger:
             purposes.publish(connection, named, self._clock())
 
     def close(self) -> None:
-        """Close the ledger's own connections. Harmless when repeated."""
+        """Close the ledger's own connections, as disposing the members' engine does too. Harmless when repeated."""
         self._keyring.dispose()
 
     # ------------------------------------------------------------------------------------------------ disclose
@@ -118,7 +119,7 @@ class SqliteLedger:
             return Admission(entry, refused=refused)
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
-        """Wraps for what `entry` admitted, unless something changed since.
+        """Wraps for what `entry` admitted, unless something changed since; what is withheld is audited.
 
         The keyring is read before the states: an erasure commits its state before it deletes, so a wrap that is seen
         here together with an active state was there when the subject was.
@@ -132,14 +133,16 @@ class SqliteLedger:
                 connection.close()
         with self._step(claims, _READ) as step:
             closure, code = step.live()
-            if closure is None:
-                return Handout((), code=code)
-            refused = step.judge(closure, asked, step.odd(asked))
+            refused = {} if closure is None else step.judge(closure, asked, step.odd(asked))
+        if code is not None or refused:
+            self.withhold(claims, entry, code, refused)
+        if code is not None:
+            return Handout((), code=code)
         wraps = [Wrap(ref, wrapped, by == claims.purpose) for ref, wrapped, by in found if ref[1] not in refused]
         return Handout(wraps, refused=refused)
 
     def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
-        """Audit that what `entry` admitted was not handed out after all."""
+        """Audit that something which `entry` admitted was refused after all."""
         with self._step(claims) as step:
             asked = list(refused)
             numbers, odd = step.number(asked)
@@ -158,12 +161,13 @@ class SqliteLedger:
         categories: Collection[str],
         indexes: Collection[str],
         asked: Sequence[bytes],
+        digests: int = 0,
     ) -> Admission:
         """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
         categories = {*sources, *categories}
         with self._step(claims) as step:
             closure, code = step.ready(lambda closure: closure.may_seal(model, sources, categories, indexes))
-            counts = {"subjects": len(asked)}
+            counts = {"subjects": len(asked)} | ({"digests": digests} if digests else {})
             if closure is None:
                 return step.refuse("seal", code, counts, model=model, categories=categories)
             odd = step.odd(asked)

@@ -83,7 +83,7 @@ class Step:
                 if code is not None:
                     refused[subject] = code
         if closure.consent is not None:
-            given = consents.given(self.cursor, closure.consent, asked)
+            given = consents.given(self.cursor, closure.consent, asked, self.now)
             refused = {s: "consent.missing" for s in asked if s not in given} | refused
         if closure.case and claims.case is not None:
             named = cases.named(self.cursor, claims.case, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from vaultstore.errors import UnsupportedOperation
 from vaultstore.lifecycle.records import Registry, Subject, held, key_of
 from vaultstore.records import consents, subjects
 from vaultstore.records.consents import Consent
@@ -38,7 +39,10 @@ class Consents:
 
         Subjects who have an entry of that kind already, withdrawn ones included, keep it as it is: taking over the
         same list twice changes nothing, and never revives what a member took back. Erased subjects are passed over.
+        Times are aware (else UnsupportedOperation); a consent whose time is still to come does not hold before it.
         """
+        if any(at.tzinfo is None for at in granted.values()):
+            raise UnsupportedOperation("the time of a consent must be aware")
         now = self._registry.now
         given = [Consent(key_of(subject), kind, notice_version, at, None, evidence) for subject, at in granted.items()]
         with self._registry.gate() as connection:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from vaultstore.records.base import GATE, Id, Instant, chunks, marks, metadata
+from vaultstore.records.base import GATE, Id, Instant, chunks, marks, metadata, rfc3339
 from vaultstore.records.subjects import ERASED, vs_subjects
 
 __all__ = ["Consent", "add", "add_first", "given", "history", "vs_consents", "withdraw"]
@@ -94,14 +94,17 @@ def history(connection: sa.Connection, subject: bytes) -> list[Consent]:
     return [Consent(*row) for row in connection.execute(query)]
 
 
-def given(cursor: sqlite3.Cursor, kind: str, subjects: Sequence[bytes]) -> set[bytes]:
-    """Those of `subjects` whose consent of that kind holds (SQLite's side of the gate)."""
+def given(cursor: sqlite3.Cursor, kind: str, subjects: Sequence[bytes], now: datetime) -> set[bytes]:
+    """Those of `subjects` whose consent of that kind holds (SQLite's side of the gate).
+
+    One that was taken over with a time that is still to come does not hold yet.
+    """
     found: set[bytes] = set()
     for piece in chunks(list(subjects)):
         cursor.execute(
             f"SELECT subject FROM vs_consents WHERE subject IN {marks(len(piece))}"  # noqa: S608 - marks only
-            " AND kind = ? AND withdrawn_at IS NULL",
-            [*piece, kind],
+            " AND kind = ? AND withdrawn_at IS NULL AND granted_at <= ?",
+            [*piece, kind, rfc3339(now)],
         )
         found.update(row[0] for row in cursor)
     return found

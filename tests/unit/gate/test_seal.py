@@ -43,7 +43,7 @@ def test_a_batch_costs_one_wrap_a_category_and_one_hmac_an_index(world: World) -
     (entry,) = world.entries("seal")
     assert entry.content["outcome"] == "sealed"
     assert entry.content["categories"] == ["card", "contact", "identity"]
-    assert entry.content["counts"] == {"subjects": 20, "sealed": 20}
+    assert entry.content["counts"] == {"subjects": 20, "sealed": 20, "digests": 4}
     assert [(line.subject, line.number) for line in entry.lines] == [(s, 1) for s in subjects]
 
 

@@ -66,6 +66,13 @@ BEGIN
     IF position(',' IN array_to_string(categories, '')) > 0 THEN
         RAISE EXCEPTION 'the name of a category has no comma';
     END IF;
+    -- Anything else would make a leaf that nobody can verify, and with it the log behind it.
+    IF array_position(categories, NULL) IS NOT NULL
+        OR EXISTS (SELECT FROM jsonb_each(claims -> 'attributes') AS a (k, v) WHERE jsonb_typeof(v) <> 'string')
+        OR EXISTS (SELECT FROM jsonb_each(counts) AS c (k, v) WHERE jsonb_typeof(v) <> 'number')
+    THEN
+        RAISE EXCEPTION 'an audit entry has texts for attributes and numbers for counts, none of them NULL';
+    END IF;
     leaf := '{"actor":' || to_json(claims ->> 'actor')::text
         || ',"attributes":' || @schema@.vsx_object(claims -> 'attributes')
         || ',"case":' || coalesce(to_json(claims ->> 'case')::text, 'null')

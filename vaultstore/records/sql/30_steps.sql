@@ -22,7 +22,9 @@ BEGIN
         RETURN;
     END IF;
     SELECT p.closure::jsonb INTO closure FROM @schema@.vs_purposes p
-    WHERE p.name = claims ->> 'purpose' AND p.digest = claims ->> 'pol';
+    WHERE p.name = claims ->> 'purpose' AND p.digest = claims ->> 'pol'
+        -- The token's signature covers the digest, and so the closure: one that was edited here decides nothing.
+        AND p.digest = 'sha256:' || encode(sha256(convert_to(p.closure, 'UTF8')), 'hex');
     IF NOT FOUND THEN
         code := 'policy.changed';
     ELSIF NOT coalesce(closure -> 'roles' ? (claims ->> 'role'), false) THEN
@@ -118,6 +120,7 @@ BEGIN
             WHEN consent IS NOT NULL AND NOT EXISTS (
                 SELECT FROM @schema@.vs_consents c
                 WHERE c.subject = u.id AND c.kind = consent AND c.withdrawn_at IS NULL
+                    AND c.granted_at <= clock_timestamp()
             ) THEN 'consent.missing'
             WHEN by_case AND NOT EXISTS (
                 SELECT FROM @schema@.vs_case_subjects c WHERE c.case_id = claims ->> 'case' AND c.subject = u.id
@@ -135,10 +138,19 @@ CREATE OR REPLACE FUNCTION @schema@.vsx_since(per text, timezone text, moment ti
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
 AS $$
     SELECT CASE per
-        WHEN 'day' THEN date_trunc('day', moment AT TIME ZONE timezone) AT TIME ZONE timezone - interval '1 microsecond'
+        WHEN 'day' THEN coalesce(
+            -- Clocks that are set back over midnight show it twice: the day began at the first.
+            (
+                SELECT min(shown) FROM generate_series(midnight - interval '3 hours', midnight, '30 minutes') AS shown
+                WHERE shown AT TIME ZONE timezone = local
+            ),
+            midnight
+        ) - interval '1 microsecond'
         ELSE moment - make_interval(secs => left(per, -1)::int * CASE right(per, 1)
             WHEN 's' THEN 1 WHEN 'm' THEN 60 WHEN 'h' THEN 3600 WHEN 'd' THEN 86400 END)
     END
+    FROM date_trunc('day', moment AT TIME ZONE timezone) AS local
+    CROSS JOIN LATERAL (SELECT local AT TIME ZONE timezone AS midnight) AS shown_once
 $$;
 
 --@@ Step 3: charge `units`, each counting for `cost`, to every limit of the verb; those that do not fit, in which case
@@ -260,6 +272,29 @@ BEGIN
         SELECT encode(substring(found_lines FROM line * 57 + 1 FOR 16), 'hex')::uuid
         FROM generate_series(0, length(found_lines) / 57 - 1) AS line
         WHERE get_byte(found_lines, line * 57 + 56) = at - 1
+    );
+END
+$$;
+
+--@@ Audit that something which an entry admitted was refused after all. The new entry's id begins with that one's.
+CREATE OR REPLACE FUNCTION @schema@.vsx_withhold(claims jsonb, entry text, code text, ids uuid[], codes text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    counted record;
+    told record;
+BEGIN
+    SELECT * INTO counted FROM @schema@.vsx_number(ids);
+    SELECT * INTO told FROM @schema@.vsx_lines(
+        ids, counted.numbers, codes,
+        ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(counted.states) WITH ORDINALITY AS t (s, at) ORDER BY at),
+        '{}'
+    );
+    PERFORM @schema@.vsx_write(
+        claims, entry || '.' || left(gen_random_uuid()::text, 8), 'withhold',
+        coalesce('refused:' || code, @schema@.vsx_outcome(codes)), jsonb_build_object('subjects', cardinality(ids)),
+        NULL, '{}', NULL, told.lines, told.outcomes, told.root
     );
 END
 $$;

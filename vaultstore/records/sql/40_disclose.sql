@@ -75,7 +75,8 @@ $$;
 
 --@@ Wraps for what a committed entry admitted, unless something changed since.
 -- {"wraps": [[index, wrap, minted by this purpose]], "refused": [[index, code]], "code"}; indexes into the references.
--- The keyring is read before the states, so that a subject erased in between is told as such.
+-- The keyring is read before the states, so that a subject erased in between is told as such. What is withheld is
+-- audited here: the caller, who may have had the wraps a moment ago, is not the one to say so.
 CREATE OR REPLACE FUNCTION @schema@.vs_wraps(
     claims jsonb, entry text, categories text[], subjects bytea, scopes bytea[], key_ids bigint[]
 ) RETURNS jsonb
@@ -88,6 +89,8 @@ DECLARE
     wraps text[];
     own boolean[];
     codes text[];
+    whom uuid[];
+    reasons text[];
 BEGIN
     SELECT * INTO admitted FROM @schema@.vsx_admitted(claims, entry, 'disclose', 'disclosed');
     IF admitted.leaf IS NULL THEN
@@ -95,6 +98,7 @@ BEGIN
     END IF;
     SELECT * INTO live FROM @schema@.vsx_live(claims);
     IF live.code IS NOT NULL THEN
+        PERFORM @schema@.vsx_withhold(claims, entry, live.code, '{}', '{}');
         RETURN jsonb_build_object('wraps', '[]'::jsonb, 'code', live.code);
     END IF;
     WITH refs AS MATERIALIZED (
@@ -112,6 +116,15 @@ BEGIN
         LEFT JOIN @schema@.vs_subjects s ON s.subject = u.id
         ORDER BY at
     ), false);
+    SELECT array_agg(w.id ORDER BY w.first), array_agg(w.code ORDER BY w.first) INTO whom, reasons
+    FROM (
+        SELECT u.id, u.code, min(u.at) AS first FROM unnest(asked, codes) WITH ORDINALITY AS u (id, code, at)
+        WHERE u.code IS NOT NULL AND EXISTS (SELECT FROM unnest(admitted.ids) AS a (id) WHERE a.id = u.id)
+        GROUP BY u.id, u.code
+    ) AS w;
+    IF whom IS NOT NULL THEN
+        PERFORM @schema@.vsx_withhold(claims, entry, NULL, whom, reasons);
+    END IF;
     RETURN jsonb_build_object(
         'refused', @schema@.vsx_refusals(codes),
         'wraps', coalesce((
@@ -119,35 +132,6 @@ BEGIN
             FROM unnest(wraps, own, codes) WITH ORDINALITY AS u (w, o, code, at)
             WHERE w IS NOT NULL AND code IS NULL
         ), '[]'::jsonb)
-    );
-END
-$$;
-
---@@ Audit that what an entry admitted was withheld after all. Says nothing about anybody else's entry.
-CREATE OR REPLACE FUNCTION @schema@.vs_withhold(claims jsonb, entry text, code text, subjects bytea, codes text[])
-RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    ids uuid[] := @schema@.vsx_ids(subjects);
-    counted record;
-    told record;
-BEGIN
-    PERFORM FROM @schema@.vs_entries e
-    WHERE e.id = entry AND e.login = session_user AND e.leaf::jsonb -> 'jti' = claims -> 'jti';
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    SELECT * INTO counted FROM @schema@.vsx_number(ids);
-    SELECT * INTO told FROM @schema@.vsx_lines(
-        ids, counted.numbers, codes,
-        ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(counted.states) WITH ORDINALITY AS t (s, at) ORDER BY at),
-        '{}'
-    );
-    PERFORM @schema@.vsx_write(
-        claims, entry || '.' || left(gen_random_uuid()::text, 8), 'withhold',
-        coalesce('refused:' || code, @schema@.vsx_outcome(codes)), jsonb_build_object('subjects', cardinality(ids)),
-        NULL, '{}', NULL, told.lines, told.outcomes, told.root
     );
 END
 $$;

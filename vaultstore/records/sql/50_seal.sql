@@ -1,14 +1,17 @@
 -- seal: admission on the gate's own connection, minting in the row's transaction.
 
 -- Steps 1, 2 and 4; new subjects are registered. One refused subject refuses all, and only refused ones get lines then.
+-- `digests` is how many values are to be indexed: what is asked of the index's key stands in the entry.
 CREATE OR REPLACE FUNCTION @schema@.vs_seal(
-    claims jsonb, model text, sources text[], categories text[], indexes text[], subjects bytea
+    claims jsonb, model text, sources text[], categories text[], indexes text[], subjects bytea, digests int
 ) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     ids uuid[] := @schema@.vsx_ids(subjects);
     n int := cardinality(ids);
+    counts jsonb := jsonb_build_object('subjects', n)
+        || CASE WHEN digests = 0 THEN '{}' ELSE jsonb_build_object('digests', digests) END;
     named text[] := ARRAY(SELECT DISTINCT c FROM unnest(sources || categories) AS c);
     live record;
     counted record;
@@ -31,7 +34,7 @@ BEGIN
         END;
     END IF;
     IF live.code IS NOT NULL THEN
-        RETURN @schema@.vsx_refuse(claims, 'seal', live.code, jsonb_build_object('subjects', n), model, named, NULL);
+        RETURN @schema@.vsx_refuse(claims, 'seal', live.code, counts, model, named, NULL);
     END IF;
     states := @schema@.vsx_hold(ids);
     codes := @schema@.vsx_judge(claims, live.closure, ids, ARRAY(
@@ -59,7 +62,7 @@ BEGIN
     entry := @schema@.vsx_write(
         claims, gen_random_uuid()::text, 'seal',
         CASE WHEN reasons IS NULL THEN 'sealed' ELSE @schema@.vsx_outcome(reasons) END,
-        jsonb_build_object('subjects', n, 'sealed', CASE WHEN reasons IS NULL THEN n ELSE 0 END),
+        counts || jsonb_build_object('sealed', CASE WHEN reasons IS NULL THEN n ELSE 0 END),
         model, named, NULL, told.lines, told.outcomes, told.root
     );
     RETURN jsonb_build_object('entry', entry, 'refused', @schema@.vsx_refusals(codes));
@@ -158,5 +161,24 @@ BEGIN
     FROM unnest(@schema@.vsx_ids(subjects), categories, scopes, key_ids, wraps) AS u (id, category, scope, key_id, wrapped)
     ORDER BY u.id, u.category;
     RETURN '{}'::jsonb;
+END
+$$;
+
+--@@ Audit that a write which an entry admitted was refused after all: vs_mint can't, its transaction is rolled back.
+-- Of a disclosure only vs_wraps says so.
+CREATE OR REPLACE FUNCTION @schema@.vs_withhold(claims jsonb, entry text, code text, subjects bytea, codes text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM @schema@.vs_entries e
+    WHERE e.id = entry AND e.kind = 'seal' AND e.login = session_user AND e.leaf::jsonb -> 'jti' = claims -> 'jti';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM unnest(codes || code) AS c WHERE c !~ '^[a-z]+[.][a-z_]+$') THEN
+        RAISE EXCEPTION 'not the code of a refusal';
+    END IF;
+    PERFORM @schema@.vsx_withhold(claims, entry, code, @schema@.vsx_ids(subjects), codes);
 END
 $$;

@@ -11,7 +11,7 @@ DECLARE
     entry uuid := gen_random_uuid();
     counts jsonb := jsonb_build_object('needles', needles);
 BEGIN
-    IF needles < 0 THEN
+    IF (needles < 0) IS NOT FALSE THEN
         RAISE EXCEPTION 'needles are counted from 0';
     END IF;
     SELECT * INTO live FROM @schema@.vsx_live(claims);

@@ -12,8 +12,8 @@ BEGIN
         WHERE r.id = request AND r.expires_at > clock_timestamp();
         live.code := CASE
             WHEN NOT FOUND THEN 'request.missing'
-            WHEN NOT live.closure -> 'approves' ? asked.purpose THEN 'not.granted'
-            WHEN asked.requested_by = claims ->> 'actor' THEN 'request.own'
+            WHEN NOT coalesce(live.closure -> 'approves' ? asked.purpose, false) THEN 'not.granted'
+            WHEN asked.requested_by IS NOT DISTINCT FROM claims ->> 'actor' THEN 'request.own'
         END;
     END IF;
     IF live.code IS NOT NULL THEN
