@@ -84,7 +84,8 @@ class LocalKeys(SecretHandle):
 
         Raises SettingsError where the file is not ours alone or is damaged, or its folder does not exist.
         """
-        keys = cls(Path(path).absolute(), clock or _utc_now)
+        # Of a link its target is replaced, not the link: else the next change would be made to a copy beside it.
+        keys = cls(Path(path).resolve(), clock or _utc_now)
         assert keys._path is not None
         with exclusive(keys._path):
             if not keys._path.exists():
@@ -106,7 +107,8 @@ class LocalKeys(SecretHandle):
         return Signature(f"{name}:{newest}", signers[newest].sign(payload))
 
     def public_keys(self, name: str) -> Mapping[str, bytes]:
-        """Key id -> raw public key (32 bytes) of every version. Raises KeyServiceRefused."""
+        """Key id -> raw public key (32 bytes) of every version, as the file has them now. Raises KeyServiceRefused."""
+        self._refresh()
         found = self._current().public_keys(name)
         if not found:
             raise KeyServiceRefused(f"there is no signing key called {name}")
