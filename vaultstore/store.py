@@ -15,7 +15,7 @@ from typing import Any, Self
 from sqlalchemy import Engine, MetaData, create_engine, make_url
 
 from vaultstore import records
-from vaultstore.errors import SettingsError
+from vaultstore.errors import SettingsError, TokenInvalid
 from vaultstore.gate import Gate, OpenGrant, PostgresLedger, SqliteLedger
 from vaultstore.grants import Actor, Grant
 from vaultstore.keys import Keys, KeyService
@@ -175,8 +175,21 @@ class Store:
         return self._verifier.verify(token)
 
     def revoke(self, *, jti: str | None = None, actor: str | None = None, before: datetime | None = None) -> None:
-        """Revoke one token by its id, or all that an actor was issued before a time (default: now)."""
+        """Revoke one token by its id, or all that an actor was issued before a time (default: now).
+
+        What this store has open under them, keys and logins, is given up at once.
+        """
         self._revocations.revoke(jti=jti, actor=actor, before=before)
+        with self._lock:
+            over = [
+                own
+                for own, opened in self._opened.items()
+                if own == jti
+                or (opened.grant.actor.id == actor and (before is None or opened.grant.issued_at <= before))
+            ]
+            closing = [self._opened.pop(own) for own in over]
+        for opened in closing:
+            opened.close()
 
     def request_access(
         self,
@@ -219,6 +232,8 @@ class Store:
             for jti in [jti for jti, opened in self._opened.items() if opened.grant.expires_at <= now]:
                 self._opened.pop(jti).close()
             opened = self._opened.get(grant.jti)
+            if opened is not None and opened.grant != grant:
+                raise TokenInvalid("another token of this id is in use: an id names one token")
             if opened is None:
                 opened = self._opened[grant.jti] = self.gate.open(grant, lambda: self._login(grant))
             return opened

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.lifecycle.records import Registry
 from vaultstore.records import revocations
+from vaultstore.tokens.verify import LEEWAY
 
 __all__ = ["Revocations"]
 
@@ -30,12 +31,13 @@ class Revocations:
     ) -> None:
         """Revoke the token called `jti`, or what `actor` was issued until `before` (default: now), inclusive.
 
-        A token's time of issue has whole seconds, so one that is issued in the very second of `before` is revoked too.
+        A token's time of issue has whole seconds, so one that is issued in the very second of `before` is revoked too;
+        by default all of the next 5 seconds are, since the issuer's clock may be ahead by as much.
         Raises UnsupportedOperation unless exactly one of `jti` and `actor` is given, and `before` is aware.
         """
         if (jti is None) == (actor is None) or (before is not None and (actor is None or before.tzinfo is None)):
             raise UnsupportedOperation("revoke a token by jti=, or an actor's tokens by actor= (and an aware before=)")
         now = self._registry.now
         with self._registry.gate() as connection:
-            until = None if actor is None else before or now
+            until = None if actor is None else before or now + timedelta(seconds=LEEWAY)
             revocations.add(connection, now, jti=jti, actor=actor, before=until, reason=reason)
