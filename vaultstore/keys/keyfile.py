@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import json
 import os
 import secrets
@@ -99,10 +100,10 @@ def write_key_file(path: Path, material: KeyMaterial) -> None:
     The caller holds `exclusive(path)`. Raises SettingsError where the folder can't be written.
     """
     stem = f".{path.name}."
-    for stale in path.parent.glob(f"{stem}*.tmp"):  # of a process that was killed here; it holds keys
-        stale.unlink(missing_ok=True)
     temporary = path.with_name(f"{stem}{secrets.token_hex(8)}.tmp")
     try:
+        for stale in path.parent.glob(f"{glob.escape(stem)}*.tmp"):  # of a process that was killed here; it holds keys
+            stale.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - opened above, so that the mode is 0600 from the start

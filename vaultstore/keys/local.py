@@ -203,7 +203,7 @@ class LocalKeys(SecretHandle):
 
 
 class LocalKeyService(SecretHandle):
-    """The rights of one purpose over local keys."""
+    """The rights of one purpose over local keys: those it has had since login, and none that it lost meanwhile."""
 
     __slots__ = ("_keys", "_purpose", "_rights")
 
@@ -251,9 +251,13 @@ class LocalKeyService(SecretHandle):
         keys = self._keys
         if keys is None:
             raise LoginEnded("this login was closed")
+        opened = keys._current()
+        access = opened.material.access
+        if access is None or access.purposes.get(self._purpose) != self._rights:
+            raise LoginEnded(f"the rights of {self._purpose} have changed since this login")
         if name not in names:
             raise KeyServiceRefused(f"the purpose {self._purpose} may not {verb} {name}")
-        return keys._current()
+        return opened
 
     def _ciphers(self, verb: str, category: str, names: Collection[str]) -> Mapping[int, AESGCM]:
         ciphers = self._allowed(verb, category, names).ciphers.get(category)

@@ -10,6 +10,9 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the gate decides by what is committed: use READ COMMITTED';
     END IF;
+    IF current_setting('synchronous_commit') = 'off' THEN
+        RAISE EXCEPTION 'an audit entry must not vanish with the power: synchronous_commit is off';
+    END IF;
     -- Not now(): that stands still in a transaction that somebody keeps open.
     IF NOT coalesce(clock_timestamp() < (claims ->> 'exp')::timestamptz, false) THEN
         code := 'token.expired';
