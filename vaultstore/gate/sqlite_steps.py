@@ -46,7 +46,10 @@ class Step:
             return None, "policy.changed"
         closure = self.closures.get(claims.digest)
         if closure is None:
-            closure = self.closures[claims.digest] = parse_closure(published[1], claims.digest)
+            closure = parse_closure(published[1], claims.digest)
+            if closure is None:
+                return None, "policy.changed"
+            self.closures[claims.digest] = closure
         return (closure, None) if claims.role in closure.roles else (None, "not.granted")
 
     def ready(self, granted: Callable[[Closure], bool]) -> tuple[Closure | None, str | None]:

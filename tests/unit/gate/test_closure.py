@@ -10,14 +10,15 @@ import pytest
 
 from tests.unit.gate.world import PURPOSES, Published
 from vaultstore.canonical import canonical_json
-from vaultstore.errors import AuditError
 from vaultstore.gate.closure import Closure, parse_closure, window_start
 from vaultstore.policy.model import Limit
 
 
 def closure(name: str) -> Closure:
     policy = Published(PURPOSES)
-    return parse_closure(canonical_json(policy.closure(name)).decode(), policy.digest(name))
+    parsed = parse_closure(canonical_json(policy.closure(name)).decode(), policy.digest(name))
+    assert parsed is not None
+    return parsed
 
 
 def test_reading_needs_every_category_and_at_least_one() -> None:
@@ -46,9 +47,8 @@ def test_a_mask_of_a_field_is_no_source_to_collide_on() -> None:
 def test_a_text_that_is_not_its_digests_is_no_closure() -> None:
     text = canonical_json(Published(PURPOSES).closure("care")).decode()
     digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-    parse_closure(text, digest)
-    with pytest.raises(AuditError):
-        parse_closure(text.replace("contact", "profile"), digest)
+    assert parse_closure(text, digest) is not None
+    assert parse_closure(text.replace("contact", "profile"), digest) is None
 
 
 @pytest.mark.parametrize(

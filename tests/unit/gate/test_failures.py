@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.unit.gate.world import World
-from vaultstore.errors import AuditError
+from vaultstore.errors import AuditError, TokenInvalid
 
 
 def no_entry(world: World) -> None:
@@ -134,9 +134,10 @@ def test_a_hand_out_that_fails_discloses_nothing(world: World) -> None:
     assert world.keys.verbs() == []
 
 
-def test_a_closure_that_is_not_its_digests_is_not_decided_by(sqlite: World) -> None:
-    member = sqlite.member("contact")
-    with sqlite.gate_engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE vs_purposes SET closure = replace(closure, 'identity', 'contact')")
-    with pytest.raises(AuditError, match="not what its digest says"):
-        sqlite.disclose(sqlite.open("care"), [member], "contact")
+def test_a_closure_that_was_edited_in_the_database_decides_nothing(world: World) -> None:
+    member = world.member("profile")
+    with world.gate_engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE vs_purposes SET closure = replace(closure, 'identity', 'profile')")
+    with pytest.raises(TokenInvalid):
+        world.disclose(world.open("care"), [member], "profile")
+    assert world.last().content["outcome"] == "refused:policy.changed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,13 @@ def test_it_shows_neither_keys_nor_token_and_is_not_pickled(sqlite: World) -> No
     assert "AESGCM" not in repr(answer)
     with pytest.raises(TypeError):
         pickle.dumps(opened)
+
+
+def test_disposing_of_the_members_engine_closes_the_gates_connections_to_it(sqlite: World) -> None:
+    member = sqlite.member("contact")
+    sqlite.disclose(sqlite.open("care"), [member], "contact")
+    folder = Path(sqlite.members_engine.url.database or "").parent
+    assert list(folder.glob("members.db-wal"))
+    sqlite.members_engine.dispose()
+    assert not list(folder.glob("members.db-wal"))  # the last connection to close takes it away
+    assert sqlite.disclose(sqlite.open("care"), [member], "contact").keys
