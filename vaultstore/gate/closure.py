@@ -65,7 +65,7 @@ class Closure:
 
 
 def parse_closure(text: str, digest: str) -> Closure | None:
-    """Read a published closure; None where it is not the one that the digest names, and the token's signature covers."""
+    """Read a published closure; None where it is not the one that its digest, which the token signs, names."""
     if "sha256:" + hashlib.sha256(text.encode()).hexdigest() != digest:
         return None
     content = json.loads(text)
