@@ -16,11 +16,12 @@ _DONE = "vaultstore.masked_refused"
 
 
 def guard(bind: Engine | Connection) -> None:
-    """Scrub parameters from the errors of `bind`'s engine, and make psycopg refuse Masked. Harmless when repeated."""
+    """Keep parameters out of logs and errors of `bind`'s engine; make psycopg refuse Masked. Harmless when repeated."""
     engine = bind.engine
     if event.contains(engine, "handle_error", _scrub):
         return
     event.listen(engine, "handle_error", _scrub)
+    engine.hide_parameters = True  # of logs and messages; what a caller puts into text() would be in clear
     if engine.dialect.driver in ("psycopg", "psycopg_async"):
         event.listen(engine, "checkout", _refuse_masked)
 

@@ -24,7 +24,7 @@ from vaultstore.orm.minted import MintedKeys
 from vaultstore.orm.registry import ModelRegistry, info_of
 from vaultstore.orm.scopes import scope_named, scoped
 from vaultstore.orm.statements import listen
-from vaultstore.orm.types import Cell
+from vaultstore.orm.types import NOTHING, Cell
 from vaultstore.orm.view import FieldView, view
 
 __all__ = ["Gate", "Opened", "PurposeSession"]
@@ -237,6 +237,9 @@ class PurposeSession(Session):
 def close_state(state: InstanceState[Any]) -> None:
     """Take the plaintext off an object; what was assigned and is not sealed yet stays, it is the caller's own."""
     info = info_of(state.manager.mapper)
+    for key in info.sealed_keys:  # that a value is NULL was disclosed too
+        if key not in state.committed_state and state.dict.get(key, NOTHING) is None:
+            del state.dict[key]
     for values in (state.dict, state.committed_state):
         for key in info.sealed_keys:
             cell = values.get(key)
