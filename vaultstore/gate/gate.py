@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -72,7 +72,7 @@ class Gate:
         if not refs:
             return Disclosed(None, {}, {})
         claims = opened.claims
-        asked = list(dict.fromkeys([ref[1] for ref in refs]))
+        asked = _ids(ref[1] for ref in refs)
         categories = sorted({*categories, *{ref[0] for ref in refs}})
         what = f"{', '.join(categories)} of {model}"
         admission = self._ledger.admit(claims, model, categories, asked)
@@ -131,7 +131,7 @@ class Gate:
         if values and not needs:
             raise UnsupportedOperation("digests are made for values that are sealed: to look one up, search")
         needs = list(dict.fromkeys(needs))
-        asked = list(dict.fromkeys([need[1] for need in needs]))
+        asked = _ids(need[1] for need in needs)
         categories = {need[0] for need in needs}
         what = f"{', '.join(sorted(sources))} of {model}"
         admission = self._ledger.admit_seal(
@@ -180,7 +180,7 @@ class Gate:
 
     def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
         """Audit what a search found: how many rows, and of which subjects. `entry` is the search's."""
-        admission = self._ledger.found(opened.claims, entry, rows, list(dict.fromkeys(subjects)))
+        admission = self._ledger.found(opened.claims, entry, rows, _ids(subjects))
         self._refuse(admission.code, opened.claims, "search", "what this entry stands for", opened)
 
     def collision(self, opened: OpenGrant, model: str, field: str) -> None:
@@ -209,6 +209,14 @@ class Gate:
     def _deny_first(refused: Mapping[bytes, str], claims: Claims, what: str) -> None:
         for subject, code in refused.items():
             raise denial(code, claims, "write", what, subject)
+
+
+def _ids(subjects: Iterable[bytes]) -> list[bytes]:
+    """Distinct subjects in their order. Ids of other lengths, joined, could pass for other subjects'."""
+    ids = list(dict.fromkeys(subjects))
+    if any(len(subject) != 16 for subject in ids):
+        raise UnsupportedOperation("a subject is the 16 bytes of a UUID")
+    return ids
 
 
 def _digests(opened: OpenGrant, index: str, values: Sequence[bytes]) -> list[bytes]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -32,9 +32,7 @@ class PostgresLedger:
     """
 
     def __init__(self, engine: sa.Engine) -> None:
-        # Whatever the engine says: a change must see, after it has its locks, what was committed while it waited.
-        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
-        self._calls = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
 
     def __repr__(self) -> str:
         return f"<PostgresLedger {self._engine.url.database}>"
@@ -48,7 +46,8 @@ class PostgresLedger:
     @contextmanager
     def gate(self) -> Iterator[sa.Connection]:
         """A transaction on the tables that the gate decides by."""
-        with self._engine.begin() as connection:
+        # A change must see, once it has its locks, what was committed while it waited.
+        with self._connect("READ COMMITTED") as connection, connection.begin():
             # As long as SQLite's writers wait. A caller may hold the subject in a session of its own.
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT}")
             yield connection
@@ -185,9 +184,18 @@ class PostgresLedger:
         refused = {subjects[at]: code for at, code in answer.get("refused", ())}
         return Admission(answer["entry"], code=answer.get("code"), refused=refused)
 
+    @contextmanager
+    def _connect(self, level: Literal["AUTOCOMMIT", "READ COMMITTED"]) -> Iterator[sa.Connection]:
+        """A connection at this isolation level, whatever the engine says.
+
+        Set on the connection: of levels set on engines made from one another, the first one wins.
+        """
+        with self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level=level)
+
     def _call(self, query: str, *parameters: object) -> Any:
         try:
-            with self._calls.connect() as connection:
+            with self._connect("AUTOCOMMIT") as connection:
                 return connection.exec_driver_sql(query, parameters).scalar_one()
         except sa.exc.SQLAlchemyError as error:
             cause = getattr(error, "orig", None)
