@@ -11,7 +11,6 @@ from sqlalchemy.orm import ColumnProperty, Mapper
 from vaultstore.codec import mask_codec
 from vaultstore.envelope import AadTemplate
 from vaultstore.grants import Grant
-from vaultstore.masks import Masked
 from vaultstore.orm.properties import EncryptedProperty, OpenColumns, ProjectionProperty
 from vaultstore.orm.registry import FieldInfo, ModelInfo, ModelRegistry, info_of
 from vaultstore.orm.scopes import hidden, scoped
@@ -67,12 +66,8 @@ def _readable(field: FieldInfo, reads: frozenset[str]) -> Readable | None:
     for p in field.projections:
         if p.category in reads:
             aad = AadTemplate(p.context, p.category)
-            return Readable(field.name, p.category, p.key, aad, _masked, masked=True)
+            return Readable(field.name, p.category, p.key, aad, mask_codec.decode, masked=True)
     return None
-
-
-def _masked(plain: bytes) -> Masked:
-    return Masked.of(mask_codec.decode(plain))
 
 
 def _group(category: str, readable: list[Readable]) -> Group:

@@ -1,7 +1,7 @@
 """Reading: which objects are disclosed with the one that was touched, and opening their values.
 
-The inner loops run once a cell. They keep to dictionary lookups, one join for the AAD and one decryption, and make
-no object but the Cell.
+The inner loops run once a cell. They keep to dictionary lookups, one join for the AAD and one decryption, and leave
+no object behind that the garbage collector has to follow.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from vaultstore.errors import AccessDenied, DecryptionError, NotDisclosed, UnsupportedOperation
 from vaultstore.gate.protocol import Disclosed, KeyRef
+from vaultstore.masks import Masked
 from vaultstore.orm.access import ReadPlan
 from vaultstore.orm.loads import load_of
-from vaultstore.orm.types import NOTHING, Cell, Shut
+from vaultstore.orm.types import NOTHING, OPEN_KEY, Shut, plaintext_of
 
 if TYPE_CHECKING:
     from vaultstore.orm.properties import EncryptedAttribute
@@ -55,8 +56,9 @@ def reveal(attribute: EncryptedAttribute, instance: Any) -> Any:
             raise NotDisclosed(f"{where}: not disclosed yet; await session.disclose(objects) first", reason="async")
         _open_batch(session, plan, state, key if cell is NOTHING else None)
         cell = values.get(key, NOTHING)
-    if cell.__class__ is Cell:
-        return cell.v
+    shown = plaintext_of(values, cell)
+    if shown is not NOTHING:
+        return shown if key == name else Masked.of(shown)
     if cell is None:
         return None
     if cell.__class__ is Shut:
@@ -100,7 +102,7 @@ def disclose(session: PurposeSession, instances: Iterable[Any]) -> None:
         plan = session.access.plan(mapper)
         if not plan.keys:
             continue
-        closed = [s for s in dict.fromkeys(states) if any(_is_closed(s.dict.get(k, NOTHING)) for k in plan.keys)]
+        closed = [s for s in dict.fromkeys(states) if any(_is_closed(s.dict, k) for k in plan.keys)]
         size = session.access.purpose.batch
         for start in range(0, len(closed), size):
             batch = closed[start : start + size]
@@ -108,8 +110,9 @@ def disclose(session: PurposeSession, instances: Iterable[Any]) -> None:
             open_cells(session, plan, batch)
 
 
-def _is_closed(cell: Any) -> bool:
-    return cell.__class__ is bytes or cell is NOTHING
+def _is_closed(values: Any, key: str) -> bool:
+    cell = values.get(key, NOTHING)
+    return cell is NOTHING or (cell.__class__ is bytes and plaintext_of(values, cell) is NOTHING)
 
 
 def _fetch(session: PurposeSession, plan: ReadPlan, states: Sequence[InstanceState[Any]], keys: Sequence[str]) -> None:
@@ -149,7 +152,8 @@ def _fetch(session: PurposeSession, plan: ReadPlan, states: Sequence[InstanceSta
 
 def open_cells(session: PurposeSession, plan: ReadPlan, states: Sequence[InstanceState[Any]]) -> None:
     """Open every loaded ciphertext of `states` (all of the plan's model) with one question to the gate."""
-    work: list[Any] = []  # flat, six items a cell: no tuple for each one
+    work: list[Any] = []  # flat, seven items a cell: no tuple for each one
+    batch = session.new_plaintexts()
     refs: dict[KeyRef, None] = {}
     categories: dict[str, None] = {}
     info = plan.info
@@ -180,11 +184,15 @@ def open_cells(session: PurposeSession, plan: ReadPlan, states: Sequence[Instanc
         middle = _LENGTH_OF_ID + row + _LENGTH_OF_ID + subject
         get = values.get
         target = state.dict
+        plaintexts = target.get(OPEN_KEY)
+        if plaintexts is None:
+            plaintexts = target[OPEN_KEY] = batch
+        by = plaintexts.by  # an object keeps what it has: what was disclosed before stays open
         for category, tail, unscoped, columns in groups:
             known = None
             for key, head, decode in columns:
                 ct = get(key)
-                if ct.__class__ is not bytes:
+                if ct.__class__ is not bytes or id(ct) in by:
                     continue
                 header = ct[:_HEADER]
                 if header != known:
@@ -193,7 +201,7 @@ def open_cells(session: PurposeSession, plan: ReadPlan, states: Sequence[Instanc
                     refs[ref] = None
                     categories[category] = None
                     ending = tail(scope) if scope else unscoped
-                work += (target, key, ct, ref, head + middle + ending, decode)
+                work += (target, plaintexts, key, ct, ref, head + middle + ending, decode)
     if not refs:
         return
     answer = session.gate.disclose(session.opened, info.name, list(categories), list(refs))
@@ -210,7 +218,9 @@ def _as_stored(state: InstanceState[Any], values: Any, fixed: Sequence[str]) -> 
 def _decrypt(work: list[Any], answer: Disclosed) -> None:
     keys, cells = answer.keys, iter(work)
     known = decrypt = None
-    for values, key, ct, ref, aad, decode in zip(cells, cells, cells, cells, cells, cells, strict=True):
+    for values, plaintexts, key, ct, ref, aad, decode in zip(
+        cells, cells, cells, cells, cells, cells, cells, strict=True
+    ):
         if ref is not known:
             known = ref
             aead = keys.get(ref)
@@ -219,7 +229,8 @@ def _decrypt(work: list[Any], answer: Disclosed) -> None:
             values[key] = Shut(ct, _why_not(ref, answer))
             continue
         try:
-            values[key] = Cell(ct, decode(decrypt(ct[5:17], ct[17:], aad)))
+            plaintexts.by[id(ct)] = decode(decrypt(ct[5:17], ct[17:], aad))
+            plaintexts.held.append(ct)
         except (InvalidTag, ValueError, DecryptionError):
             values[key] = Shut(ct, _does_not_open())
 

@@ -13,7 +13,7 @@ from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.properties import BY_GATE
 from vaultstore.orm.registry import FieldInfo, ModelInfo, info_of
 from vaultstore.orm.seal import Put, Row, seal_rows
-from vaultstore.orm.types import Cell, Shut
+from vaultstore.orm.types import NOTHING, OPEN_KEY, Cell, Shut, plaintext_of
 
 if TYPE_CHECKING:
     from vaultstore.orm.session import PurposeSession
@@ -53,37 +53,38 @@ def _info(state: InstanceState[Any]) -> ModelInfo | None:
     return info if info.fields else None
 
 
-def _of_new(state: InstanceState[Any], info: ModelInfo) -> list[tuple[FieldInfo, Cell | None]]:
+def _of_new(state: InstanceState[Any], info: ModelInfo) -> list[Any]:
     values = state.dict
-    fields: list[tuple[FieldInfo, Cell | None]] = []
+    fields: list[Any] = []  # as Row takes them
     for field in info.fields:
         cell = values.get(field.name)
         if cell is not None:
-            fields.append((field, _assigned(info, field, values, cell)))
+            fields += (field, _assigned(info, field, values, cell))
     return fields
 
 
-def _of_changed(state: InstanceState[Any], info: ModelInfo) -> list[tuple[FieldInfo, Cell | None]]:
+def _of_changed(state: InstanceState[Any], info: ModelInfo) -> list[Any]:
     values, before = state.dict, state.committed_state
-    fields: list[tuple[FieldInfo, Cell | None]] = []
+    fields: list[Any] = []
     for field in info.fields:
         if field.name not in before:
             continue
         cell = values.get(field.name)
         if cell is None:
             values[field.name] = None  # it may have been deleted, which SQLAlchemy can't write
-            fields.append((field, None))
+            fields += (field, None)
         elif cell is not before[field.name]:
-            fields.append((field, _assigned(info, field, values, cell)))
+            fields += (field, _assigned(info, field, values, cell))
     return fields
 
 
 def _assigned(info: ModelInfo, field: FieldInfo, values: Any, cell: Any) -> Cell:
     """The cell to seal; anew where a flush that was rolled back had sealed it, since its data key may be gone."""
-    if cell.__class__ is Cell and hasattr(cell, "v"):
-        if cell.ct is not None:
-            cell = values[field.name] = Cell.assigned(cell.v, field.codec.encode(cell.v))
-        return cell  # type: ignore[no-any-return] # a Cell, as the line above checked
+    shown = plaintext_of(values, cell)
+    if shown is not NOTHING:
+        if cell.__class__ is bytes or cell.ct is not None:
+            cell = values[field.name] = Cell.assigned(shown, field.codec.encode(shown))
+        return cell  # type: ignore[no-any-return] # a Cell, as the lines above saw to
     raise WriteDenied(
         f"{info.name}.{field.name}: a sealed value can't be written again; assign the plaintext", reason="sealed.write"
     )
@@ -108,10 +109,10 @@ def _load_ids(state: InstanceState[Any], info: ModelInfo) -> None:
 def _fill(state: InstanceState[Any], info: ModelInfo) -> None:
     """Row key, subject and scope are made by the client, and declared defaults are assigned, before sealing."""
     instance, values = state.obj(), state.dict
-    for field in info.fields:
-        spec = field.prop.spec
-        if spec.has_default and field.name not in values:
-            setattr(instance, field.name, spec.default() if callable(spec.default) else spec.default)
+    for field in info.with_default:
+        if field.name not in values:
+            default = field.prop.spec.default
+            setattr(instance, field.name, default() if callable(default) else default)
     mapper = state.manager.mapper
     for key in info.fixed:
         if values.get(key) is None:
@@ -191,6 +192,7 @@ def _updating(mapper: Mapper[Any], connection: Connection, state: InstanceState[
 def _expired(state: InstanceState[Any], attrs: Any) -> None:
     """An expired field takes its refusals and projections along, whichever of its columns was named."""
     if not attrs:
+        state.dict.pop(OPEN_KEY, None)
         return
     info = _info(state)
     if info is None:

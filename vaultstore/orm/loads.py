@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstanceState
 from vaultstore.orm.access import ReadPlan
 from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.scopes import RowCriteria
+from vaultstore.orm.types import NOTHING, plaintext_of
 
 __all__ = ["LARGEST", "Load", "load_of"]
 
@@ -48,7 +49,8 @@ class Load:
                 continue
             values = instance.__dict__
             for key in keys:
-                if values.get(key).__class__ is bytes:
+                cell = values.get(key)
+                if cell.__class__ is bytes and plaintext_of(values, cell) is NOTHING:
                     yield state
                     break
             else:

@@ -17,7 +17,7 @@ from vaultstore.errors import ModelError
 from vaultstore.orm.ddl import constrain
 from vaultstore.orm.declare import Encrypted
 from vaultstore.orm.properties import EncryptedProperty
-from vaultstore.orm.types import BlindIndexType, Cell, SealedType, Shut
+from vaultstore.orm.types import OPEN_KEY, BlindIndexType, Cell, SealedType, Shut
 
 __all__ = ["EncryptedModel", "uuid7"]
 
@@ -44,6 +44,7 @@ class EncryptedModel:
     def __getstate__(self) -> dict[str, Any]:
         # What copies and pickles get: ciphertext. An assigned value that is not sealed refuses, in Cell.__reduce__.
         state = dict(self.__dict__)
+        state.pop(OPEN_KEY, None)
         for key, value in state.items():
             if value.__class__ is Cell:
                 state[key] = value.__reduce__()[1][0]

@@ -17,9 +17,9 @@ from sqlalchemy.sql.visitors import InternalTraversal
 
 from vaultstore.codec import Codec
 from vaultstore.errors import UnsupportedOperation, WriteDenied
-from vaultstore.masks import is_masked
+from vaultstore.masks import Masked, is_masked
 from vaultstore.orm.comparator import EncryptedComparator, HiddenComparator
-from vaultstore.orm.types import NOTHING, BlindIndexType, Cell, SealedType
+from vaultstore.orm.types import NOTHING, OPEN_KEY, BlindIndexType, Cell, SealedType, plaintext_of
 
 if TYPE_CHECKING:
     from vaultstore.orm.access import Access
@@ -148,7 +148,7 @@ class EncryptedProperty(_Gated):
         """Plaintext enters the instance only inside a cell; assigning the value that is there changes nothing."""
         if value is None or value is DONT_SET:
             return value
-        if is_masked(value):
+        if isinstance(value, Masked):
             raise WriteDenied(f"{self}: a masked value can't be stored; assign the value itself", reason="masked.write")
         if value.__class__ is Cell:
             if value.ct is None:
@@ -159,11 +159,16 @@ class EncryptedProperty(_Gated):
             plain = encode(value)
         except UnsupportedOperation as error:
             raise UnsupportedOperation(f"{self}: {error}") from None
-        for known in (old, state.committed_state.get(self.key)):
-            if known.__class__ is Cell and _shows(known) and encode(known.v) == plain:
-                return known
+        before = state.committed_state.get(self.key)
+        for known in (old, before):
+            if known.__class__ is Cell or known.__class__ is bytes:
+                shown = plaintext_of(state.dict, known)
+                if shown is not NOTHING and not isinstance(shown, Masked) and encode(shown) == plain:
+                    return known
         # What the database will give back: a frozen copy of JSON, UTC for datetimes, str for a StrEnum.
-        return Cell.assigned(value if value.__class__ in _AS_IT_IS else self.codec.decode(plain), plain)
+        cell = Cell(None, value if value.__class__ in _AS_IT_IS else self.codec.decode(plain))
+        cell.plain = plain
+        return cell
 
     def merge(
         self,
@@ -183,11 +188,12 @@ class EncryptedProperty(_Gated):
         if source_state.key is not None and self.key not in source_state.committed_state:
             return
         if cell is not None:
-            if cell.__class__ is not Cell or not _shows(cell):
+            shown = plaintext_of(source_dict, cell)
+            if shown is NOTHING or is_masked(shown):
                 raise WriteDenied(
                     f"{self}: a sealed value can't be merged; assign the plaintext", reason="sealed.write"
                 )
-            cell = cell.v
+            cell = shown
         dest_state.get_impl(self.key).set(dest_state, dest_dict, cell, None)
 
 
@@ -252,13 +258,20 @@ class EncryptedAttribute(InstrumentedAttribute[Any]):
         get = instance.__dict__.get
         for key in self.keys:  # the source, then its projections: what the grant does not read is not there
             cell = get(key, NOTHING)
+            if cell.__class__ is bytes:
+                try:
+                    shown = get(OPEN_KEY).by[id(cell)]
+                except (KeyError, AttributeError):
+                    break
+                # A Masked is made when it is asked for: kept, each would be work for the garbage collector.
+                return shown if key is self.keys[0] else Masked.of(shown)
+            if cell is None:
+                return None
             if cell.__class__ is Cell:
                 try:
                     return cell.v
                 except AttributeError:
                     break
-            if cell is None:
-                return None
         return _reveal(self, instance)
 
     def _column_strategy_attrs(self) -> Sequence[Any]:
@@ -280,10 +293,6 @@ class HiddenAttribute(InstrumentedAttribute[Any]):
 
 
 _AS_IT_IS = frozenset({str, bytes, int, bool})
-
-
-def _shows(cell: Cell) -> bool:
-    return hasattr(cell, "v") and not is_masked(cell.v)
 
 
 def _reveal(attribute: EncryptedAttribute, instance: Any) -> Any:

@@ -67,6 +67,7 @@ class ModelInfo:
             _field(p) for p in mapper.iterate_properties if isinstance(p, EncryptedProperty)
         )
         self.by_name: Mapping[str, FieldInfo] = {f.name: f for f in self.fields}
+        self.with_default: tuple[FieldInfo, ...] = tuple(f for f in self.fields if f.prop.spec.has_default)
         self.subject_key: str = getattr(class_, "__subject__", "")
         self.row_key: str = getattr(class_, "__row_key__", None) or (
             mapper.get_property_by_column(mapper.primary_key[0]).key if self.fields else ""

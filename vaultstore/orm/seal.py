@@ -33,7 +33,8 @@ class Row:
 
     values: Any
     """Attribute key -> value: the ids of the row are taken from it."""
-    fields: Sequence[tuple[FieldInfo, Cell | None]]
+    fields: Sequence[Any]
+    """Flat: field, cell, field, cell, ... (FieldInfo, Cell or None): a tuple for each would be one more for the GC."""
     put: Put
 
 
@@ -52,22 +53,28 @@ def seal_rows(session: PurposeSession, info: ModelInfo, rows: Sequence[Row], con
         put = row.put
         subject, row_id, scope = _ids(info, row.values)
         middle = AadTemplate.middle(row_id, subject)
-        for field, cell in row.fields:
+        known: dict[str, KeyNeed] = {}
+        pairs = iter(row.fields)
+        for field, cell in zip(pairs, pairs, strict=True):
             source, projections = plans[field.name]
-            sources[field.category] = None
+            category = field.category
+            sources[category] = None
             if cell is None:
                 for _, key, _ in projections:
                     put(key, None)
                 if field.index is not None:
                     put(field.index_key, None)
                 continue
-            need = (field.category, subject, scope)
-            needs[need] = None
-            plain = cell.plain
-            jobs += (need, source, middle, scope, plain, cell, None)
-            for aad, key, mask in projections:
-                need = (aad.category, subject, scope)
+            need = known.get(category)
+            if need is None:
+                need = known[category] = (category, subject, scope)
                 needs[need] = None
+            jobs += (need, source, middle, scope, cell.plain, cell, None)
+            for aad, key, mask in projections:
+                need = known.get(aad.category)
+                if need is None:
+                    need = known[aad.category] = (aad.category, subject, scope)
+                    needs[need] = None
                 jobs += (need, aad, middle, scope, mask_codec.encode(mask(cell.v)), key, put)
             if field.index is not None:
                 messages.setdefault(field.context, []).append(field.index.message(cell.v))
@@ -95,10 +102,13 @@ def _encrypt(jobs: list[Any], keys: Any) -> None:
     pool = os.urandom(_NONCE * count)  # in one call; every value takes its own 96 bits
     cells = iter(jobs)
     start = 0
+    last = None
     for need, aad, middle, scope, plain, target, put in zip(
         cells, cells, cells, cells, cells, cells, cells, strict=True
     ):
-        key_id, aead = keys[need]
+        if need is not last:
+            last = need
+            key_id, aead = keys[need]
         ct = seal(aead, key_id, pool[start : start + _NONCE], plain, aad.head + middle + aad.tail(scope))
         start += _NONCE
         if put is None:

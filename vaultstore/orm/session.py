@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from sqlalchemy import ColumnElement, Connection, Engine, event
 from sqlalchemy.exc import IntegrityError
@@ -24,7 +25,7 @@ from vaultstore.orm.minted import MintedKeys
 from vaultstore.orm.registry import ModelRegistry, info_of
 from vaultstore.orm.scopes import scope_named, scoped
 from vaultstore.orm.statements import listen
-from vaultstore.orm.types import NOTHING, Cell
+from vaultstore.orm.types import NOTHING, OPEN_KEY, Cell, Plaintexts
 from vaultstore.orm.view import FieldView, view
 
 __all__ = ["Gate", "Opened", "PurposeSession"]
@@ -99,6 +100,7 @@ class PurposeSession(Session):
         self.epoch = 0
         """Counts what closes every value at once; loads start over from their first object then."""
         self._expires_at = opened.grant.expires_at
+        self._plaintexts: WeakSet[Plaintexts] = WeakSet()
         self._minted = MintedKeys(self)
         engines = [bind] if bind is not None else list({*kw.get("binds", {}).values()})
         for engine in engines:
@@ -143,6 +145,18 @@ class PurposeSession(Session):
         self.epoch += 1
         for state in self.identity_map.all_states():
             close_state(state)
+        self._forget_plaintexts()
+
+    def _forget_plaintexts(self) -> None:
+        """Drop what was disclosed, also for objects that left the session."""
+        for plaintexts in self._plaintexts:
+            plaintexts.clear()
+
+    def new_plaintexts(self) -> Plaintexts:
+        """A place for the values that the next batch opens; it is emptied when the session ends."""
+        plaintexts = Plaintexts()
+        self._plaintexts.add(plaintexts)
+        return plaintexts
 
     # -- statements
 
@@ -219,6 +233,7 @@ class PurposeSession(Session):
         """As in `Session`."""
         self.epoch += 1
         super().expire_all()
+        self._forget_plaintexts()
 
     def _columns(self, instance: object, names: Iterable[str] | None) -> list[str] | None:
         if names is None:
@@ -247,6 +262,7 @@ def close_state(state: InstanceState[Any]) -> None:
                 values[key] = cell.ct
                 with contextlib.suppress(AttributeError):
                     del cell.v  # for shallow copies of the object, which share the cell
+    state.dict.pop(OPEN_KEY, None)
 
 
 listen(PurposeSession)

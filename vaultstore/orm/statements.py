@@ -131,9 +131,12 @@ def _sealed_rows(
         for key in info.fixed:
             if row.get(key) is None:
                 row[key] = client_default(mapper, key)
-        fields = [(field, cell) for field in info.fields if (cell := _cell(info, field, given)) is not None]
-        for field, cell in fields:
-            row[field.name] = cell
+        fields: list[Any] = []
+        for field in info.fields:
+            cell = _cell(info, field, given)
+            if cell is not None:
+                fields += (field, cell)
+                row[field.name] = cell
         sealed.append(row)
         todo.append(Row(row, fields, row.__setitem__))
     seal_rows(session, info, todo, session.connection(bind_arguments={"mapper": mapper}))

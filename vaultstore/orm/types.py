@@ -1,13 +1,17 @@
 """What stands in a sealed column: ciphertext in the database; bytes, a Cell or a Shut on the instance.
 
-A loaded ciphertext is plain `bytes` in the instance's dictionary until it is disclosed. Then a Cell takes its place
-and carries the plaintext beside it, or a Shut that says why there is none. So whatever drops or replaces the
-attribute (expiry, refresh, rollback, a savepoint) drops the plaintext with it.
+A loaded ciphertext is plain `bytes` in the instance's dictionary, before and after it is disclosed. The plaintexts of
+a batch lie apart, in one Plaintexts, each under the very bytes object that was opened. So whatever drops or replaces
+the attribute (expiry, refresh, rollback, a savepoint) closes it, and ciphertext that is carried to another object or
+session opens nothing there. A refused ciphertext is replaced by a Shut that says why, an assigned value is a Cell.
+
+Not an object a value, because the garbage collector follows every instance of a Python class: a page of rows would be
+thousands of them, and following them costs more than decrypting them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 
@@ -21,6 +25,7 @@ from vaultstore.errors import AccessDenied, DecryptionError, UnsupportedOperatio
 
 __all__ = [
     "NOTHING",
+    "OPEN_KEY",
     "BindRefused",
     "BlindIndexType",
     "Carried",
@@ -28,10 +33,12 @@ __all__ = [
     "Digest",
     "IndexedFieldType",
     "Needle",
+    "Plaintexts",
     "SealedType",
     "SearchRefused",
     "Shut",
     "again",
+    "plaintext_of",
     "running_search",
 ]
 
@@ -56,8 +63,35 @@ class Carried(Exception, sa_exc.DontWrapMixin):
         self.error = error
 
 
+OPEN_KEY: Final = "_vaultstore_open"
+"""Where an instance's dictionary holds the Plaintexts of the batch it was disclosed with."""
+
+
+class Plaintexts:
+    """The open values of one batch. Copies and pickles of it are empty."""
+
+    __slots__ = ("__weakref__", "by", "held")
+
+    def __init__(self) -> None:
+        self.by: dict[int, Any] = {}
+        """id() of a ciphertext object -> its plaintext."""
+        self.held: list[bytes] = []
+        """Those objects, so that no other ever gets the id of one that was dropped."""
+
+    def __repr__(self) -> str:
+        return "<encrypted>"
+
+    def __reduce__(self) -> tuple[type[Plaintexts], tuple[()]]:
+        return Plaintexts, ()
+
+    def clear(self) -> None:
+        """Close every value."""
+        self.by.clear()
+        self.held.clear()
+
+
 class Cell:
-    """One opened or assigned value. `ct` is its ciphertext, None until it is sealed; `v` its plaintext."""
+    """One assigned value. `ct` is its ciphertext, None until it is sealed; `v` its plaintext."""
 
     __slots__ = ("ct", "plain", "v")
 
@@ -91,6 +125,14 @@ class Cell:
         if self.ct is None:
             raise UnsupportedOperation("a value that is not sealed yet can't be pickled or copied: flush first")
         return bytes, (self.ct,)
+
+
+def plaintext_of(values: Mapping[str, Any], cell: Any) -> Any:
+    """The open plaintext of `cell`, which stands or stood in an instance's `values`; NOTHING where it is not open."""
+    if cell.__class__ is bytes:
+        plaintexts = values.get(OPEN_KEY)
+        return NOTHING if plaintexts is None else plaintexts.by.get(id(cell), NOTHING)
+    return getattr(cell, "v", NOTHING) if cell.__class__ is Cell else NOTHING
 
 
 class Shut:
