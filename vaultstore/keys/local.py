@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vaultstore.errors import KeyServiceRefused
+from vaultstore.errors import KeyServiceRefused, SettingsError
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import (
     KEY_BYTES,
@@ -85,7 +85,10 @@ class LocalKeys(SecretHandle):
         Raises SettingsError where the file is not ours alone or is damaged, or its folder does not exist.
         """
         # Of a link its target is replaced, not the link: else the next change would be made to a copy beside it.
-        keys = cls(Path(path).resolve(), clock or _utc_now)
+        found = Path(os.path.realpath(path))
+        if found.is_symlink():
+            raise SettingsError(f"the key file {path} is a link in a loop")
+        keys = cls(found, clock or _utc_now)
         assert keys._path is not None
         with exclusive(keys._path):
             if not keys._path.exists():
