@@ -10,6 +10,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper
 
 from vaultstore.codec import mask_codec
 from vaultstore.envelope import AadTemplate
+from vaultstore.errors import WriteDenied
 from vaultstore.grants import Grant
 from vaultstore.orm.properties import EncryptedProperty, OpenColumns, ProjectionProperty
 from vaultstore.orm.registry import FieldInfo, ModelInfo, ModelRegistry, info_of
@@ -44,7 +45,7 @@ class Group:
 class ReadPlan:
     """What a purpose reads of one model."""
 
-    __slots__ = ("categories", "fields", "groups", "info", "keys", "listed")
+    __slots__ = ("categories", "fields", "groups", "info", "keys", "listed", "writes")
 
     def __init__(self, info: ModelInfo, purpose: Purpose) -> None:
         names = (info.name, *info.bases)
@@ -56,6 +57,7 @@ class ReadPlan:
         self.categories = tuple(dict.fromkeys(r.category for r in readable))
         self.groups = tuple(_group(category, readable) for category in self.categories)
         listings: tuple[Mapping[str, Any], ...] = (purpose.read, purpose.search, purpose.write)
+        self.writes = not info.fields or any(name in purpose.write for name in names)
         self.listed = not info.fields or any(name in listing for listing in listings for name in names)
 
 
@@ -84,6 +86,8 @@ class Access:
         self._open: dict[tuple[ColumnProperty[Any], Mapper[Any]], bool] = {}
         plans = [self.plan(info.mapper) for info in registry]
         visible = frozenset(plan.info.name for plan in plans if plan.listed)
+        self.written = frozenset(plan.info.name for plan in plans if plan.writes)
+        """Models of which the purpose writes anything: of the others it writes no clear column either."""
         self.unlisted = frozenset(plan.info.mapper for plan in plans if not plan.listed)
         self.options: tuple[Any, ...] = (
             OpenColumns(self),
@@ -100,6 +104,11 @@ class Access:
 
     def __repr__(self) -> str:
         return f"<Access of {self.purpose.name}>"
+
+    def check_write(self, model: str) -> None:
+        """Raise WriteDenied where the purpose writes nothing of `model`."""
+        if model not in self.written:
+            raise WriteDenied(f"purpose {self.purpose.name} does not write {model}", reason="not.granted")
 
     def plan(self, mapper: Mapper[Any]) -> ReadPlan:
         """What the purpose reads of `mapper`'s class."""

@@ -22,13 +22,22 @@ __all__ = ["client_default", "seal_pending"]
 
 
 def seal_pending(session: PurposeSession) -> None:
-    """Seal whatever was assigned to the session's objects, one question to the gate for each model."""
+    """Seal whatever was assigned to the session's objects, one question to the gate for each model.
+
+    Clear columns take a purpose that writes something of the model, and a grant that is live: where nothing is to be
+    sealed, which asks the gate anyhow, the gate is asked just that.
+    """
     rows: dict[ModelInfo, list[Row]] = {}
+    access = session.access
+    written = False
     for instance in session.new:
         state = instance_state(instance)
         info = _info(state)
         if info is None:
             continue
+        if info.name not in access.written:
+            access.check_write(info.name)
+        written = True
         _fill(state, info)
         fields = _of_new(state, info)
         # A child's subject may come by its relationship, during the flush: then `_inserting` seals it.
@@ -39,13 +48,22 @@ def seal_pending(session: PurposeSession) -> None:
         info = _info(state)
         if info is None:
             continue
+        if info.name not in access.written and session.is_modified(instance):
+            access.check_write(info.name)
         _check_fixed(state, info)
         fields = _of_changed(state, info)
         if fields:
             _load_ids(state, info)
             rows.setdefault(info, []).append(Row(state.dict, fields, _setter(state)))
+    for instance in session.deleted:
+        info = _info(instance_state(instance))
+        if info is not None:
+            access.check_write(info.name)
+            written = True
     for info, batch in rows.items():
         seal_rows(session, info, batch, session.connection(bind_arguments={"mapper": info.mapper}))
+    if not rows and (written or any(_info(instance_state(i)) and session.is_modified(i) for i in session.dirty)):
+        session.gate.check(session.opened.grant)
 
 
 def _info(state: InstanceState[Any]) -> ModelInfo | None:

@@ -46,7 +46,10 @@ class Opened(Protocol):
 
 
 class Gate(Protocol):
-    """The three verbs, and the two reports on a search; see vaultstore.gate."""
+    """The three verbs, the two reports on a search, and a look at the grant; see vaultstore.gate."""
+
+    def check(self, grant: Grant) -> None:
+        """Raise unless the grant is live."""
 
     def disclose(self, opened: Any, model: str, categories: Sequence[str], refs: Sequence[KeyRef]) -> Disclosed:
         """Keys or typed refusals."""

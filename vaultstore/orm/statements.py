@@ -38,6 +38,8 @@ def _execute(execution: ORMExecuteState) -> Result[Any]:
         _restrict(session, execution)
     elif isinstance(execution.statement, Select):
         refuse_bare(execution.statement._raw_columns)
+    if execution.is_insert or execution.is_update or execution.is_delete:
+        _check_write(session, execution)
     if execution.is_insert:
         _prepare_insert(session, execution)
     elif execution.is_update:
@@ -139,6 +141,8 @@ def _sealed_rows(
                 row[field.name] = cell
         sealed.append(row)
         todo.append(Row(row, fields, row.__setitem__))
+    if not any(row.fields for row in todo):
+        session.gate.check(session.opened.grant)
     seal_rows(session, info, todo, session.connection(bind_arguments={"mapper": mapper}))
     return sealed
 
@@ -157,6 +161,15 @@ def _cell(info: ModelInfo, field: FieldInfo, given: Mapping[str, Any]) -> Cell |
     except UnsupportedOperation as error:
         raise UnsupportedOperation(f"{info.name}.{field.name}: {error}") from None
     return Cell.assigned(value, plain)
+
+
+def _check_write(session: PurposeSession, execution: ORMExecuteState) -> None:
+    table = getattr(execution.statement, "table", None)
+    guarded = session.models.guarded.get(table) if isinstance(table, Table) else None
+    if guarded is not None:
+        session.access.check_write(guarded.model)
+        if not execution.is_insert:  # sealing what is inserted asks the gate
+            session.gate.check(session.opened.grant)
 
 
 def _check_update(session: PurposeSession, execution: ORMExecuteState) -> None:

@@ -43,7 +43,9 @@ class Town:
             session.commit()
         world.clear()
 
-    def session(self, rows: dict[str, str] | None = None, city: str = "Shanghai", write: Any = ()) -> PurposeSession:
+    def session(
+        self, rows: dict[str, str] | None = None, city: str = "Shanghai", write: Any = ("contact", "conversation")
+    ) -> PurposeSession:
         actor = Actor("u-1", "tester", {"city": city})
         return self.world.session(RIGHTS, (), write, rows=rows or IN_CITY, actor=actor)
 

@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, func, insert, inspect, select, text
+from sqlalchemy import delete, event, func, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, attributes, mapped_column, synonym, validates
 from sqlalchemy.orm.exc import StaleDataError
 
-from vaultstore.errors import UnsupportedOperation, WriteDenied
+from vaultstore.errors import TokenRevoked, UnsupportedOperation, WriteDenied
+from vaultstore.lifecycle import Revocations
 from vaultstore.masks import Masked
 from vaultstore.orm import Encrypted, EncryptedModel, PurposeSession, encrypted_column, uuid7
 
@@ -166,13 +167,45 @@ def test_a_writer_needs_no_right_to_read(world: World) -> None:
 
 def test_clear_columns_are_written_as_ever(world: World) -> None:
     world.fill(1, messages=0)
-    with world.sales() as session:
+    with world.session(("sales_card",), (), ("contact",)) as session:
         member = first(session)
         assert member.phone
         member.city = "Beijing"
         world.clear()
         session.commit()
         assert [s for s in world.sql if s.startswith("UPDATE")] == ["UPDATE members SET city=? WHERE members.id = ?"]
+
+
+CLEAR_WRITES: dict[str, Callable[[PurposeSession, Member], Any]] = {
+    "an assignment": lambda s, m: (setattr(m, "city", "Beijing"), s.flush()),
+    "a new row": lambda s, m: (s.add(Member(city="x")), s.flush()),
+    "a deletion": lambda s, m: (s.delete(m), s.flush()),
+    "an update statement": lambda s, m: s.execute(update(Member).values(city="x")),
+    "a delete statement": lambda s, m: s.execute(delete(Member)),
+    "an insert statement": lambda s, m: s.execute(insert(Member), [{"city": "x"}]),
+    "a table's update": lambda s, m: s.execute(Member.__table__.update().values(city="x")),
+}
+
+
+@pytest.mark.parametrize("way", CLEAR_WRITES)
+def test_a_purpose_that_writes_nothing_of_a_model_writes_no_clear_column_either(world: World, way: str) -> None:
+    world.fill(1, messages=0)
+    with world.sales() as session, pytest.raises(WriteDenied, match="does not write Member"):
+        CLEAR_WRITES[way](session, first(session))
+    assert world.raw("SELECT city FROM members") == [("Shanghai",)]
+
+
+@pytest.mark.parametrize("way", [way for way in CLEAR_WRITES if way != "a new row"])
+def test_clear_columns_take_a_live_grant(world: World, way: str) -> None:
+    world.fill(1, messages=0)
+    purpose = world.purpose(("sales_card",), (), ("contact",))
+    grant = world.grant(purpose)
+    with world.session_of(grant) as session:
+        member = first(session)
+        Revocations(world.ledger).revoke(jti=grant.jti)
+        with pytest.raises(TokenRevoked):
+            CLEAR_WRITES[way](session, member)
+    assert world.raw("SELECT city FROM members") == [("Shanghai",)]
 
 
 MASKED = Masked.of("***")

@@ -63,6 +63,10 @@ class CountingGate:
         self.gate = gate
         self.calls: list[tuple[Any, ...]] = []
 
+    def check(self, grant: Any) -> None:
+        self.calls.append(("check",))
+        self.gate.check(grant)
+
     def disclose(self, opened: Any, model: str, categories: Sequence[str], refs: Sequence[Any]) -> Any:
         subjects = list(dict.fromkeys(ref[1] for ref in refs))
         self.calls.append(("disclose", model, tuple(sorted(categories)), subjects))
