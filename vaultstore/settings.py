@@ -83,7 +83,9 @@ class Settings:
             if value != getattr(default, name) or name in {"database", "models", "policy", "keys", "key_file"}:
                 lines.append(f"{name} = {_toml_string(value)}")
         try:
-            with path.open("x", encoding="utf-8") as file:
+            # Mode 0600: a database URL may hold a password.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
         except FileExistsError:
             raise SettingsError(f"{path} is already there: this folder holds a store") from None

@@ -172,7 +172,7 @@ def test_a_gate_whose_database_is_gone_discloses_nothing(
     with standard(tmp_path, openbao, pg_database) as profile:
         profile.claim(profile.add_members(1))
         token = profile.token(MATCHMAKER, "sales.outreach")
-        # Closing the session rolls back on a connection that is gone; that error is SQLAlchemy's, as in any application.
+        # Closing the session rolls back on a connection that is gone: SQLAlchemy's error, as in any application.
         with contextlib.suppress(DBAPIError), profile.store.session(token) as session:
             loaded = session.scalars(select(Member)).one()
             profile.forget()

@@ -1,4 +1,4 @@
-"""Random canaries in every encrypted field; then every purpose at work; then a search through all that is left behind."""
+"""Random canaries in every encrypted field; every purpose at work; then a search through all that is left behind."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ from alembic.util import CommandError
 from sqlalchemy import Engine, MetaData, create_engine, make_url
 
 import vaultstore
+from vaultstore.alembic import render_item
 from vaultstore.errors import SettingsError
 from vaultstore.members.models import Base, UtcDateTime
 from vaultstore.members.resources import migrations
-from vaultstore.orm.alembic import render_item
-from vaultstore.records import Id, Instant, configure_sqlite
+from vaultstore.records import configure_sqlite
 
 __all__ = ["Target", "check", "downgrade", "targets_of", "upgrade"]
 
@@ -51,11 +51,6 @@ class Target:
         """How a type is written in a migration (Alembic's ``render_item``): never as a type of ours."""
         if kind == "type" and isinstance(item, UtcDateTime):
             return "sa.DateTime(timezone=True)"
-        if kind == "type" and isinstance(item, Id):
-            context.imports.add("from sqlalchemy.dialects import postgresql")
-            return 'sa.LargeBinary(16).with_variant(postgresql.UUID(as_uuid=True), "postgresql")'
-        if kind == "type" and isinstance(item, Instant):
-            return 'sa.String(27).with_variant(sa.TIMESTAMP(timezone=True), "postgresql")'
         return render_item(kind, item, context)
 
 

@@ -32,6 +32,14 @@ def _scrub(context: ExceptionContext) -> None:
     if error is not None:
         error.params = None
         error.hide_parameters = True
+    _shorten(context.original_exception, error)
+
+
+def _shorten(original: BaseException, error: BaseException | None) -> None:
+    """Cut off what PostgreSQL adds as DETAIL: the key that collided, or the whole row that failed."""
+    for exception in (original, error):
+        if exception is not None and exception.args and isinstance(exception.args[0], str):
+            exception.args = (exception.args[0].partition("\nDETAIL:")[0], *exception.args[1:])
 
 
 def _refuse_masked(connection: Any, record: Any, proxy: Any) -> None:

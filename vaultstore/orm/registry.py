@@ -16,6 +16,7 @@ from vaultstore.catalogue import Catalogue, Field, Index, Model, Projection
 from vaultstore.codec import Codec
 from vaultstore.errors import ModelError
 from vaultstore.masks import Mask
+from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.properties import EncryptedProperty
 from vaultstore.orm.scopes import scope_names
 from vaultstore.orm.types import BlindIndexType, SealedType
@@ -193,6 +194,13 @@ class ModelRegistry:
     def _collect(self) -> list[ModelInfo]:
         infos: dict[str, ModelInfo] = {}
         contexts: dict[str, str] = {}
+        for base in self._bases:
+            # Without the mixin nothing watches `x: Encrypted[str]`: SQLAlchemy would map it as a VARCHAR.
+            if not (isinstance(base, type) and issubclass(base, EncryptedModel) and hasattr(base, "registry")):
+                name = getattr(base, "__name__", type(base).__name__)
+                raise ModelError(
+                    f"{name} is no base for encrypted fields: class {name}(EncryptedModel, DeclarativeBase)"
+                )
         registries = dict.fromkeys(base.registry for base in self._bases)
         for registry in registries:
             registry.configure()

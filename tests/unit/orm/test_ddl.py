@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
-from vaultstore.orm.alembic import render_item
+from vaultstore.alembic import render_item
 from vaultstore.orm.ddl import constrain
 from vaultstore.orm.types import BlindIndexType, SealedType
 
