@@ -81,7 +81,7 @@ def vault_inserts(table: Table, rows: int) -> None:
         cases["vaultstore insert"]()
         requests.clear()
         store = world.store
-        service = keys.login(store._issuer.exchange(store.verify(store.issue(ACTOR, "bench.write"))))  # noqa: SLF001
+        service = keys.login(store._issuer.exchange(store.verify(store.issue(ACTOR, "bench.write"))))
         cases["floor"] = lambda: transit_floor(service, rows)
         results = alternate({"floor": cases.pop("floor"), **cases}, 3)
         service.close()

@@ -17,6 +17,7 @@ from vaultstore.gate.minting import by_category, new_keys, wrapped
 from vaultstore.gate.opened import OpenGrant
 from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searched
 from vaultstore.gate.refusals import ENDED, denial, refusal
+from vaultstore.gate.scopes import pairs_of
 from vaultstore.grants import Grant
 from vaultstore.keys import KeyService
 
@@ -75,7 +76,7 @@ class Gate:
         asked = _ids(ref[1] for ref in refs)
         categories = sorted({*categories, *{ref[0] for ref in refs}})
         what = f"{', '.join(categories)} of {model}"
-        admission = self._ledger.admit(claims, model, categories, asked)
+        admission = self._ledger.admit(claims, model, categories, asked, pairs_of(refs))
         self._refuse(admission.code, claims, "read", what, opened)
         self._on_step("admitted")
         codes = dict(admission.refused)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from vaultstore.gate.claims import Claims
 from vaultstore.gate.protocol import KeyRef
+from vaultstore.gate.scopes import ScopePair
 from vaultstore.policy.model import Purpose
 
 __all__ = ["Admission", "Handout", "Ledger", "Mint", "Minting", "Published", "Wrap"]
@@ -96,11 +97,24 @@ class Ledger(Protocol):
     def check(self, claims: Claims) -> Admission:
         """Step 1 only: the grant is live."""
 
-    def admit(self, claims: Claims, model: str, categories: Collection[str], subjects: Sequence[bytes]) -> Admission:
-        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
+    def admit(
+        self,
+        claims: Claims,
+        model: str,
+        categories: Collection[str],
+        subjects: Sequence[bytes],
+        pairs: Sequence[ScopePair] = (),
+    ) -> Admission:
+        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority.
+
+        `pairs` are all that is asked for, subject and scope; none: only keys without a scope are.
+        """
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
-        """Wraps for what `entry` admitted, unless something changed since; what is withheld is audited."""
+        """Wraps for what `entry` admitted, unless something changed since; what is withheld is audited.
+
+        Who is asked for in a category or a scope that was not admitted is withheld: ``not.granted``.
+        """
 
     def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:
         """Audit that a write which `entry` admitted was refused after all."""

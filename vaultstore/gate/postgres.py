@@ -18,6 +18,7 @@ from vaultstore.errors import AuditError
 from vaultstore.gate.claims import Claims
 from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
 from vaultstore.gate.protocol import KeyRef
+from vaultstore.gate.scopes import ScopePair, pack_pairs
 from vaultstore.records import purposes
 from vaultstore.records.sqlite import BUSY_TIMEOUT
 
@@ -71,15 +72,23 @@ class PostgresLedger:
         """Step 1 only; a refusal is audited."""
         return self._admission((), "SELECT vs_check(%s::jsonb)::text", claims.json)
 
-    def admit(self, claims: Claims, model: str, categories: Collection[str], subjects: Sequence[bytes]) -> Admission:
-        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
+    def admit(
+        self,
+        claims: Claims,
+        model: str,
+        categories: Collection[str],
+        subjects: Sequence[bytes],
+        pairs: Sequence[ScopePair] = (),
+    ) -> Admission:
+        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority, and so are `pairs`."""
         return self._admission(
             subjects,
-            "SELECT vs_admit(%s::jsonb, %s::text, %s::text[], %s::bytea)::text",
+            "SELECT vs_admit(%s::jsonb, %s::text, %s::text[], %s::bytea, %s::bytea)::text",
             claims.json,
             model,
             list(categories),
             b"".join(subjects),
+            pack_pairs(pairs) if pairs else None,
         )
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:

@@ -22,6 +22,7 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.closure import Closure
 from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
 from vaultstore.gate.protocol import KeyRef
+from vaultstore.gate.scopes import ScopePair
 from vaultstore.gate.sqlite_steps import Step
 from vaultstore.records import approvals, entries, keyring, purposes, subjects
 from vaultstore.records.base import rfc3339
@@ -97,8 +98,15 @@ class SqliteLedger:
             closure, code = step.live()
             return Admission("") if closure is not None else step.refuse("check", code, {})
 
-    def admit(self, claims: Claims, model: str, categories: Collection[str], subjects: Sequence[bytes]) -> Admission:
-        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority."""
+    def admit(
+        self,
+        claims: Claims,
+        model: str,
+        categories: Collection[str],
+        subjects: Sequence[bytes],
+        pairs: Sequence[ScopePair] = (),
+    ) -> Admission:
+        """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority, and so are `pairs`."""
         with self._step(claims) as step:
             closure, code = step.ready(lambda closure: closure.may_read(model, categories))
             if closure is None:
@@ -112,10 +120,9 @@ class SqliteLedger:
                 refused = {s: refused.get(s, "budget.exhausted") for s in subjects if s in refused or s in over}
             lines, salts = step.lines(subjects, numbers, odd, refused, "disclosed")
             counts = {"subjects": len(subjects), "disclosed": len(subjects) - len(refused)}
-            outcome = _outcome(refused, len(subjects))
-            entry = step.write(
-                "disclose", outcome, counts, model=model, categories=categories, lines=lines, salts=salts
-            )
+            if pairs and refused:
+                pairs = [pair for pair in pairs if pair[0] not in refused]
+                named = pack_pairs(pairs)
             return Admission(entry, refused=refused)
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
