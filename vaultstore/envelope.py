@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -93,7 +94,16 @@ def wrap_context(subject: bytes, category: str, scope: bytes = b"") -> bytes:
     """
     if len(subject) != _ID or (scope and len(scope) != _ID):
         raise UnsupportedOperation("a subject is 16 bytes, a scope empty or 16 bytes: the bytes of a UUID")
-    return pae(_WRAP_LABEL, subject, category.encode(), scope)
+    head, tail = _wrap_frame(category, len(scope))
+    return head + subject + tail + scope
+
+
+@lru_cache(maxsize=256)
+def _wrap_frame(category: str, scope_length: int) -> tuple[bytes, bytes]:
+    """What stands before the subject, and between subject and scope: the same for every data key of a category."""
+    context = pae(_WRAP_LABEL, bytes(_ID), category.encode(), bytes(scope_length))
+    at = len(pae(_WRAP_LABEL, b"", b"", b"")) - 16
+    return context[:at], context[at + _ID : len(context) - scope_length]
 
 
 def new_key_id(random: Callable[[int], bytes] = os.urandom) -> int:
