@@ -187,6 +187,7 @@ def upgrade_gate() -> None:
         sa.Column("leaf", sa.Text(), nullable=False),
         sa.Column("lines", sa.LargeBinary(), nullable=False),
         sa.Column("outcomes", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.LargeBinary()),
         sa.Column("xid", sa.BigInteger()),
         sa.Column("login", sa.Text()),
         sa.PrimaryKeyConstraint("seq", name="pk_vs_entries"),

@@ -113,7 +113,7 @@ class Ledger(Protocol):
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
         """Wraps for what `entry` admitted, unless something changed since; what is withheld is audited.
 
-        Who is asked for in a category or a scope that was not admitted is withheld: ``not.granted``.
+        Who is asked for in a category or a scope that was not admitted is withheld: ``not.admitted``.
         """
 
     def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:

@@ -34,6 +34,7 @@ ENDED = frozenset(_TOKEN)
 
 _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
     "not.granted": (None, "the purpose {purpose} does not {verb} {what}"),
+    "not.admitted": (None, "of subject {subject}, more was asked for than had been admitted"),
     "subject.unknown": (None, "subject {subject} is not registered"),
     "subject.not_named": (None, "subject {subject} is not one that the token names"),
     "subject.restricted": (SubjectRestricted, "processing of subject {subject} is restricted"),

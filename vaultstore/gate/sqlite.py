@@ -22,7 +22,7 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.closure import Closure
 from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
 from vaultstore.gate.protocol import KeyRef
-from vaultstore.gate.scopes import ScopePair
+from vaultstore.gate.scopes import ScopePair, pack_pairs
 from vaultstore.gate.sqlite_steps import Step
 from vaultstore.records import approvals, entries, keyring, purposes, subjects
 from vaultstore.records.base import rfc3339
@@ -120,9 +120,18 @@ class SqliteLedger:
                 refused = {s: refused.get(s, "budget.exhausted") for s in subjects if s in refused or s in over}
             lines, salts = step.lines(subjects, numbers, odd, refused, "disclosed")
             counts = {"subjects": len(subjects), "disclosed": len(subjects) - len(refused)}
-            if pairs and refused:
-                pairs = [pair for pair in pairs if pair[0] not in refused]
-                named = pack_pairs(pairs)
+            scopes = pack_pairs(pair for pair in pairs if pair[0] not in refused) if pairs else None
+            outcome = _outcome(refused, len(subjects))
+            entry = step.write(
+                "disclose",
+                outcome,
+                counts,
+                model=model,
+                categories=categories,
+                lines=lines,
+                salts=salts,
+                scopes=scopes,
+            )
             return Admission(entry, refused=refused)
 
     def hand_out(self, claims: Claims, entry: str, refs: Sequence[KeyRef]) -> Handout:
@@ -139,13 +148,24 @@ class SqliteLedger:
             finally:
                 connection.close()
         with self._step(claims, _READ) as step:
+            admitted = step.admitted(entry)
+            if admitted is None:
+                return Handout(())
             closure, code = step.live()
             refused = {} if closure is None else step.judge(closure, asked, step.odd(asked))
-        if code is not None or refused:
-            self.withhold(claims, entry, code, refused)
+        beyond = {ref[1] for ref in refs if ref[1] in admitted.subjects and not admitted.covers(ref)}
+        if beyond and code is None:
+            refused = {s: refused.get(s, "not.admitted") for s in asked if s in refused or s in beyond}
+        told = {subject: reason for subject, reason in refused.items() if subject in admitted.subjects}
+        if code is not None or told:
+            self.withhold(claims, entry, code, told)
         if code is not None:
             return Handout((), code=code)
-        wraps = [Wrap(ref, wrapped, by == claims.purpose) for ref, wrapped, by in found if ref[1] not in refused]
+        wraps = [
+            Wrap(ref, wrapped, by == claims.purpose)
+            for ref, wrapped, by in found
+            if ref[1] not in refused and admitted.covers(ref)
+        ]
         return Handout(wraps, refused=refused)
 
     def withhold(self, claims: Claims, entry: str, code: str | None, refused: Mapping[bytes, str]) -> None:

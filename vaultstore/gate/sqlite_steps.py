@@ -11,15 +11,18 @@ from datetime import datetime
 from itertools import repeat
 
 from vaultstore.audit import Line, build_entry
+from vaultstore.audit.lines import LINE_SIZE
 from vaultstore.gate.allot import Window, allot
 from vaultstore.gate.claims import Claims
 from vaultstore.gate.closure import Closure, parse_closure, window_start
 from vaultstore.gate.ledger import Admission
+from vaultstore.gate.scopes import Admitted, unpack_pairs
 from vaultstore.records import approvals, cases, consents, entries, limits, purposes, revocations, subjects
 
 __all__ = ["Step"]
 
 _NOBODY = bytes(16)
+_WHOSE = ("jti", "actor", "role", "purpose", "case")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,21 @@ class Step:
             refused = {s: "case.missing" for s in asked if s not in named} | refused
         return {s: refused[s] for s in asked if s in refused} if refused else refused
 
+    def admitted(self, entry: str) -> Admitted | None:
+        """What a disclosure's entry admitted, or None where it is no entry of this grant."""
+        found = entries.disclosure(self.cursor, entry)
+        if found is None:
+            return None
+        leaf, lines, outcomes, scopes = found
+        claims = self.claims
+        if (claims.jti, claims.actor, claims.role, claims.purpose, claims.case) != tuple(map(leaf.get, _WHOSE)):
+            return None
+        index = outcomes.index("disclosed") if "disclosed" in outcomes else None
+        whom = frozenset(
+            lines[at : at + 16] for at in range(0, len(lines), LINE_SIZE) if lines[at + LINE_SIZE - 1] == index
+        )
+        return Admitted(frozenset(leaf["categories"]), whom, None if scopes is None else unpack_pairs(scopes))
+
     # ------------------------------------------------------------------------------------------- what it costs
 
     def spend(self, closure: Closure, verb: str, units: Sequence[bytes], count: int = 1) -> set[bytes]:
@@ -163,9 +181,10 @@ class Step:
         field: str | None = None,
         lines: Sequence[Line] = (),
         salts: bytes = b"",
+        scopes: bytes | None = None,
         entry_id: str | None = None,
     ) -> str:
-        """Step 4: add the entry; its id."""
+        """Step 4: add the entry; its id. `scopes` are the packed pairs that a disclosure admitted, None: no scope."""
         claims = self.claims
         entry = build_entry(
             id=entry_id or str(uuid.uuid4()),
@@ -185,7 +204,7 @@ class Step:
             salts=salts,
             field=field,
         )
-        entries.append(self.cursor, entry.id, self.now, kind, entry.leaf, entry.lines, entry.outcomes)
+        entries.append(self.cursor, entry.id, self.now, kind, entry.leaf, entry.lines, entry.outcomes, scopes)
         return entry.id
 
     def refuse(

@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from vaultstore.records.base import GATE, Instant, metadata, rfc3339
 
-__all__ = ["StoredEntry", "append", "read", "search_of", "vs_entries"]
+__all__ = ["StoredEntry", "append", "disclosure", "read", "search_of", "vs_entries"]
 
 vs_entries = sa.Table(
     "vs_entries",
@@ -24,13 +25,15 @@ vs_entries = sa.Table(
     sa.Column("leaf", sa.Text, nullable=False),
     sa.Column("lines", sa.LargeBinary, nullable=False),
     sa.Column("outcomes", sa.Text, nullable=False),
+    sa.Column("scopes", sa.LargeBinary),
     sa.Column("xid", sa.BigInteger),
     sa.Column("login", sa.Text),
     info=GATE,
 )
 """PostgreSQL's functions fill in `xid` (the transaction that must be committed before a wrap is handed out) and `login`
-(the only one it is handed to). `outcomes` is a JSON list that the lines' outcome bytes point into. The leaf is text:
-jsonb would not give the same bytes back.
+(the only one it is handed to). `outcomes` is a JSON list that the lines' outcome bytes point into. `scopes` are the
+pairs of subject and scope that a disclosure admitted, 33 bytes each (docs/formats/audit-leaf.md); NULL: keys without a
+scope only. The leaf is text: jsonb would not give the same bytes back.
 """
 
 
@@ -44,20 +47,22 @@ class StoredEntry:
     leaf: str
     lines: bytes
     outcomes: tuple[str, ...]
+    scopes: bytes | None
+    """Pairs of subject and scope that were admitted, 33 bytes each. None: keys without a scope only."""
 
 
 def read(connection: sa.Connection, after: int = 0, limit: int = 1000) -> list[tuple[int, StoredEntry]]:
     """(sequence number, entry) of the entries after a sequence number, in order of insertion."""
     c = vs_entries.c
     query = (
-        sa.select(c.seq, c.id, c.time, c.kind, c.leaf, c.lines, c.outcomes)
+        sa.select(c.seq, c.id, c.time, c.kind, c.leaf, c.lines, c.outcomes, c.scopes)
         .where(c.seq > after)
         .order_by(c.seq)
         .limit(limit)
     )
     return [
-        (row.seq, StoredEntry(row.id, row.time, row.kind, row.leaf, row.lines, tuple(json.loads(row.outcomes))))
-        for row in connection.execute(query)
+        (seq, StoredEntry(entry_id, time, kind, leaf, lines, tuple(json.loads(outcomes)), scopes))
+        for seq, entry_id, time, kind, leaf, lines, outcomes, scopes in connection.execute(query)
     ]
 
 
@@ -65,13 +70,29 @@ def read(connection: sa.Connection, after: int = 0, limit: int = 1000) -> list[t
 
 
 def append(
-    cursor: sqlite3.Cursor, entry_id: str, time: datetime, kind: str, leaf: str, lines: bytes, outcomes: Sequence[str]
+    cursor: sqlite3.Cursor,
+    entry_id: str,
+    time: datetime,
+    kind: str,
+    leaf: str,
+    lines: bytes,
+    outcomes: Sequence[str],
+    scopes: bytes | None,
 ) -> None:
     """Write an entry down."""
     cursor.execute(
-        "INSERT INTO vs_entries (id, time, kind, leaf, lines, outcomes) VALUES (?, ?, ?, ?, ?, ?)",
-        (entry_id, rfc3339(time), kind, leaf, lines, json.dumps(list(outcomes))),
+        "INSERT INTO vs_entries (id, time, kind, leaf, lines, outcomes, scopes) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (entry_id, rfc3339(time), kind, leaf, lines, json.dumps(list(outcomes)), scopes),
     )
+
+
+def disclosure(cursor: sqlite3.Cursor, entry_id: str) -> tuple[dict[str, Any], bytes, list[str], bytes | None] | None:
+    """(leaf, lines, outcomes, scopes) of a disclosure's entry, or None where there is none of this id."""
+    cursor.execute(
+        "SELECT leaf, lines, outcomes, scopes FROM vs_entries WHERE id = ? AND kind = 'disclose'", (entry_id,)
+    )
+    row = cursor.fetchone()
+    return (json.loads(row[0]), row[1], json.loads(row[2]), row[3]) if row else None
 
 
 def search_of(cursor: sqlite3.Cursor, entry_id: str, jti: str) -> tuple[str, str] | None:

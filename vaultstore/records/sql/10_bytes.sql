@@ -20,6 +20,22 @@ AS $$
     )
 $$;
 
+--@@ A key's subject and scope in 33 bytes: 1 before a scope, 0 and zeros where there is none.
+CREATE OR REPLACE FUNCTION @schema@.vsx_pair(subject uuid, scope bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT uuid_send(subject) || CASE WHEN length(scope) = 0 THEN decode(repeat('00', 17), 'hex') ELSE '\x01'::bytea || scope END
+$$;
+
+--@@ Such pairs, one after the other.
+CREATE OR REPLACE FUNCTION @schema@.vsx_pairs(packed bytea) RETURNS bytea[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT ARRAY(
+        SELECT substring(packed FROM at FOR 33) FROM generate_series(1, length(packed), 33) AS at ORDER BY at
+    )
+$$;
+
 --@@ RFC 3339, UTC, microseconds.
 CREATE OR REPLACE FUNCTION @schema@.vsx_time(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE

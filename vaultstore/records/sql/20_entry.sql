@@ -55,7 +55,7 @@ $$;
 --@@ Add an entry: its leaf is RFC 8785 JSON, its names are in the order that form has.
 CREATE OR REPLACE FUNCTION @schema@.vsx_write(
     claims jsonb, entry text, kind text, outcome text, counts jsonb, model text, categories text[], field text,
-    lines bytea, outcomes text[], root bytea
+    lines bytea, outcomes text[], root bytea, scopes bytea DEFAULT NULL
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -89,9 +89,9 @@ BEGIN
         || ',"subjects_root":"' || encode(root, 'hex')
         || '","time":"' || @schema@.vsx_time(moment)
         || '","v":1}';
-    INSERT INTO @schema@.vs_entries (id, "time", kind, leaf, lines, outcomes, xid, login)
+    INSERT INTO @schema@.vs_entries (id, "time", kind, leaf, lines, outcomes, scopes, xid, login)
     VALUES (
-        entry, moment, kind, leaf, lines, to_json(outcomes)::text,
+        entry, moment, kind, leaf, lines, to_json(outcomes)::text, scopes,
         pg_current_xact_id()::text::bigint, session_user
     );
     RETURN entry;

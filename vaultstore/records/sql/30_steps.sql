@@ -249,18 +249,20 @@ END
 $$;
 
 --@@ The entry that something is asked for under: of this kind, of this login and grant, committed, under a minute old.
--- In the transaction that made it, or after that was rolled back, there is none.
+-- In the transaction that made it, or after that was rolled back, there is none. `pairs` NULL: no key with a scope.
 CREATE OR REPLACE FUNCTION @schema@.vsx_admitted(
-    claims jsonb, entry text, kind text, outcome text, OUT leaf jsonb, OUT ids uuid[]
+    claims jsonb, entry text, kind text, outcome text, OUT leaf jsonb, OUT ids uuid[], OUT pairs bytea[]
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     found_lines bytea;
+    found_scopes bytea;
     at int;
 BEGIN
-    SELECT e.leaf::jsonb, e.lines, array_position(ARRAY(SELECT jsonb_array_elements_text(e.outcomes::jsonb)), outcome)
-    INTO leaf, found_lines, at
+    SELECT e.leaf::jsonb, e.lines, array_position(ARRAY(SELECT jsonb_array_elements_text(e.outcomes::jsonb)), outcome),
+        e.scopes || ''::bytea -- read whole, once, and not piece by piece from where it is stored
+    INTO leaf, found_lines, at, found_scopes
     FROM @schema@.vs_entries e
     WHERE e.id = entry AND e.kind = vsx_admitted.kind AND e.login = session_user
         AND e.time > clock_timestamp() - interval '60 seconds'
@@ -276,6 +278,7 @@ BEGIN
         FROM generate_series(0, length(found_lines) / 57 - 1) AS line
         WHERE get_byte(found_lines, line * 57 + 56) = at - 1
     );
+    pairs := @schema@.vsx_pairs(found_scopes);
 END
 $$;
 

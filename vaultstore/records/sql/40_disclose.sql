@@ -17,7 +17,11 @@ END
 $$;
 
 --@@ Steps 1 to 4. {"entry", "code" of a whole refusal, "refused": [[index of the subject, code]]}
-CREATE OR REPLACE FUNCTION @schema@.vs_admit(claims jsonb, model text, categories text[], subjects bytea) RETURNS jsonb
+-- `scopes` are the pairs of subject and scope that are asked for, each 33 bytes, see vsx_pair; those of admitted subjects
+-- are kept. NULL or empty: only keys without a scope are asked for.
+CREATE OR REPLACE FUNCTION @schema@.vs_admit(
+    claims jsonb, model text, categories text[], subjects bytea, scopes bytea DEFAULT NULL
+) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -29,10 +33,14 @@ DECLARE
     codes text[];
     units uuid[];
     over uuid[];
+    named bytea;
     entry text;
 BEGIN
     IF n <> (SELECT count(DISTINCT id) FROM unnest(ids) AS id) THEN
         RAISE EXCEPTION 'subjects are asked for once each';
+    END IF;
+    IF mod(length(scopes), 33) <> 0 THEN
+        RAISE EXCEPTION 'a subject and a scope are 33 bytes';
     END IF;
     SELECT * INTO live FROM @schema@.vsx_live(claims);
     IF live.code IS NULL THEN
@@ -64,10 +72,18 @@ BEGIN
         ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(counted.states) WITH ORDINALITY AS t (s, at) ORDER BY at),
         categories
     );
+    IF length(scopes) > 0 THEN
+        SELECT coalesce(string_agg(p.pair, ''::bytea ORDER BY p.first), ''::bytea) INTO named
+        FROM (
+            SELECT pair, min(at) AS first FROM unnest(@schema@.vsx_pairs(scopes)) WITH ORDINALITY AS u (pair, at)
+            GROUP BY pair
+        ) AS p
+        JOIN unnest(ids, codes) AS u (id, code) ON uuid_send(u.id) = substring(p.pair FROM 1 FOR 16) AND u.code IS NULL;
+    END IF;
     entry := @schema@.vsx_write(
         claims, gen_random_uuid()::text, 'disclose', @schema@.vsx_outcome(codes),
         jsonb_build_object('subjects', n, 'disclosed', n - (SELECT count(c) FROM unnest(codes) AS c)),
-        model, categories, NULL, told.lines, told.outcomes, told.root
+        model, categories, NULL, told.lines, told.outcomes, told.root, named
     );
     RETURN jsonb_build_object('entry', entry, 'refused', @schema@.vsx_refusals(codes));
 END
@@ -75,6 +91,7 @@ $$;
 
 --@@ Wraps for what a committed entry admitted, unless something changed since.
 -- {"wraps": [[index, wrap, minted by this purpose]], "refused": [[index, code]], "code"}; indexes into the references.
+-- Who is asked for in a category or a scope that was not admitted is withheld altogether.
 -- The keyring is read before the states, so that a subject erased in between is told as such. What is withheld is
 -- audited here: the caller, who may have had the wraps a moment ago, is not the one to say so.
 CREATE OR REPLACE FUNCTION @schema@.vs_wraps(
@@ -88,6 +105,7 @@ DECLARE
     live record;
     wraps text[];
     own boolean[];
+    beyond boolean[];
     codes text[];
     whom uuid[];
     reasons text[];
@@ -102,20 +120,36 @@ BEGIN
         RETURN jsonb_build_object('wraps', '[]'::jsonb, 'code', live.code);
     END IF;
     WITH refs AS MATERIALIZED (
-        SELECT * FROM unnest(asked, categories, scopes, key_ids) WITH ORDINALITY AS u (id, category, scope, key_id, at)
+        SELECT
+            u.*, a.id IS NOT NULL AS known,
+            a.id IS NOT NULL AND coalesce(
+                admitted.leaf -> 'categories' ? u.category
+                AND CASE WHEN admitted.pairs IS NULL THEN length(u.scope) = 0 ELSE p.pair IS NOT NULL END,
+                false
+            ) AS covered
+        FROM unnest(asked, categories, scopes, key_ids) WITH ORDINALITY AS u (id, category, scope, key_id, at)
+        LEFT JOIN unnest(admitted.ids) AS a (id) ON a.id = u.id
+        LEFT JOIN unnest(admitted.pairs) AS p (pair) ON p.pair = @schema@.vsx_pair(u.id, u.scope)
     )
-    SELECT array_agg(k.wrapped ORDER BY r.at), array_agg(k.minted_by = claims ->> 'purpose' ORDER BY r.at)
-    INTO wraps, own
+    SELECT
+        array_agg(k.wrapped ORDER BY r.at), array_agg(k.minted_by = claims ->> 'purpose' ORDER BY r.at),
+        array_agg(r.known AND NOT r.covered ORDER BY r.at)
+    INTO wraps, own, beyond
     FROM refs r
-    LEFT JOIN unnest(admitted.ids) AS a (id) ON a.id = r.id
     LEFT JOIN @schema@.vs_keyring k
-        ON k.subject = a.id AND k.category = r.category AND k.scope = r.scope AND k.key_id = r.key_id
-        AND admitted.leaf -> 'categories' ? r.category;
+        ON k.subject = r.id AND k.category = r.category AND k.scope = r.scope AND k.key_id = r.key_id AND r.covered;
     codes := @schema@.vsx_judge(claims, live.closure, asked, ARRAY(
         SELECT s.state FROM unnest(asked) WITH ORDINALITY AS u (id, at)
         LEFT JOIN @schema@.vs_subjects s ON s.subject = u.id
         ORDER BY at
     ), false);
+    IF true = ANY (beyond) THEN
+        codes := ARRAY(
+            SELECT coalesce(u.code, CASE WHEN bool_or(u.more) OVER (PARTITION BY u.id) THEN 'not.admitted' END)
+            FROM unnest(asked, codes, beyond) WITH ORDINALITY AS u (id, code, more, at)
+            ORDER BY u.at
+        );
+    END IF;
     SELECT array_agg(w.id ORDER BY w.first), array_agg(w.code ORDER BY w.first) INTO whom, reasons
     FROM (
         SELECT u.id, u.code, min(u.at) AS first FROM unnest(asked, codes) WITH ORDINALITY AS u (id, code, at)
