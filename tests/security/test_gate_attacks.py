@@ -143,6 +143,57 @@ def test_a_reference_with_anything_changed_opens_nothing(world: World) -> None:
         assert not world.gate.disclose(world.open("register"), "Member", [ref[0]], [ref]).keys
 
 
+def test_the_admission_of_one_conversation_opens_no_other(world: World) -> None:
+    sender = os.urandom(16)
+    ours, theirs, unscoped = world.message(sender), world.message(sender), world.message(sender, b"")
+    claims = world.open("chats").claims
+    for beyond in ([theirs], [unscoped], [ours, theirs], [theirs[:2] + ours[2:3] + theirs[3:], unscoped]):
+        admission = world.ledger.admit(claims, "Message", ["conversation"], [sender], [ours[1:3]])
+        assert (admission.code, admission.refused) == (None, {})
+        handout = world.ledger.hand_out(claims, admission.entry, beyond)
+        assert (list(handout.wraps), handout.refused) == ([], {sender: "not.admitted"})
+        told = world.last()
+        assert told.content["kind"] == "withhold"
+        assert told.content["id"].startswith(admission.entry)
+        assert told.content["outcome"] == "refused:not.admitted"
+        assert told.outcomes() == {sender: "not.admitted"}
+    (wrap,) = world.ledger.hand_out(claims, admission.entry, [ours]).wraps
+    assert wrap.ref == ours
+    assert world.keys.verbs() == []
+
+
+def test_an_admission_without_scopes_opens_no_conversation(world: World) -> None:
+    sender = os.urandom(16)
+    scoped, unscoped = world.message(sender), world.message(sender, b"")
+    claims = world.open("chats").claims
+    entry = world.ledger.admit(claims, "Message", ["conversation"], [sender]).entry
+    handout = world.ledger.hand_out(claims, entry, [scoped])
+    assert (list(handout.wraps), handout.refused) == ([], {sender: "not.admitted"})
+    assert [wrap.ref for wrap in world.ledger.hand_out(claims, entry, [unscoped]).wraps] == [unscoped]
+
+
+def test_a_sender_admitted_in_one_conversation_lends_it_to_no_other_sender(world: World) -> None:
+    one, other, scope = os.urandom(16), os.urandom(16), os.urandom(16)
+    mine, shared, theirs = world.message(one), world.message(one, scope), world.message(other, scope)
+    claims = world.open("chats").claims
+    pairs = [mine[1:3], theirs[1:3]]
+    entry = world.ledger.admit(claims, "Message", ["conversation"], [one, other], pairs).entry
+    handout = world.ledger.hand_out(claims, entry, [shared, theirs])
+    assert [wrap.ref for wrap in handout.wraps] == [theirs]
+    assert handout.refused == {one: "not.admitted"}
+
+
+def test_a_scope_of_another_length_reaches_nobody(world: World) -> None:
+    sender = os.urandom(16)
+    ref = world.message(sender)
+    before = len(world.entries())
+    for scope in (b"x", ref[2][:15], ref[2] + b"x", ref[2] * 2):
+        with pytest.raises(UnsupportedOperation):
+            wrong = ("conversation", sender, scope, ref[3])
+            world.gate.disclose(world.open("chats"), "Message", ["conversation"], [ref, wrong])
+    assert len(world.entries()) == before
+
+
 def test_open_keys_of_one_grant_are_not_anothers(world: World) -> None:
     member = world.member("contact")
     world.disclose(world.open("care"), [member], "contact")

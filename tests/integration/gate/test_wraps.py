@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.unit.gate.world import World
 from vaultstore.gate import OpenGrant, PostgresLedger
 from vaultstore.gate.postgres import _columns
 from vaultstore.gate.protocol import KeyRef
+from vaultstore.gate.scopes import pack_pairs
 
 pytestmark = pytest.mark.integration
 
@@ -252,3 +254,75 @@ def test_an_admission_to_write_hands_out_no_wraps(pg: World) -> None:
     entry = sealing(pg, opened, member)
     with pg.gate_engine.connect() as connection:
         assert wraps(connection, opened, entry, pg.refs[member, "contact"]) == []
+
+
+# -------------------------------------------------------------------------------------------------------- scopes
+
+
+def admit_chats(connection: sa.Connection, opened: OpenGrant, subjects: list[bytes], scopes: bytes | None) -> str:
+    text = connection.exec_driver_sql(
+        "SELECT vs_admit(%s::jsonb, 'Message', '{conversation}', %s, %s)::text",
+        (opened.claims.json, b"".join(subjects), scopes),
+    ).scalar_one()
+    connection.commit()
+    entry: str = json.loads(text)["entry"]
+    return entry
+
+
+def test_a_login_is_handed_no_key_of_a_conversation_that_its_entry_does_not_name(pg: World, service: sa.Engine) -> None:
+    sender, opened = os.urandom(16), pg.open("chats")
+    ours, theirs, unscoped = pg.message(sender), pg.message(sender), pg.message(sender, b"")
+    with service.connect() as connection:
+        for scopes, own in ((pack_pairs([ours[1:3]]), ours), (None, unscoped), (b"", unscoped)):
+            entry = admit_chats(connection, opened, [sender], scopes)
+            others = [ref for ref in (ours, theirs, unscoped) if ref != own]
+            for ref in others:
+                before = len(pg.entries("withhold"))
+                assert wraps(connection, opened, entry, ref) == []
+                assert [told.outcomes() for told in pg.entries("withhold")[before:]] == [{sender: "not.admitted"}]
+            assert wraps(connection, opened, entry, *others, own) == []
+            assert len(wraps(connection, opened, entry, own)) == 1
+
+
+def test_pairs_of_strangers_and_repeated_pairs_are_not_kept(pg: World) -> None:
+    sender, opened = os.urandom(16), pg.open("chats")
+    ref, stranger = pg.message(sender), (os.urandom(16), os.urandom(16))
+    with pg.gate_engine.connect() as connection:
+        pairs = [ref[1:3], stranger, ref[1:3]]
+        entry = admit_chats(connection, opened, [sender], pack_pairs(pairs))
+        assert pg.last().scopes == pack_pairs(pairs[:1])
+        assert len(wraps(connection, opened, entry, ref, ref)) == 2
+        entry = admit_chats(connection, opened, [sender], pack_pairs([stranger]))
+        assert pg.last().scopes == b""
+        assert wraps(connection, opened, entry, pg.message(sender, b"")) == []
+
+
+@pytest.mark.parametrize("size", [1, 32, 34, 65])
+def test_pairs_of_another_size_are_refused(pg: World, size: int) -> None:
+    sender = os.urandom(16)
+    pg.message(sender)
+    with pg.gate_engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="33 bytes"):
+        admit_chats(connection, pg.open("chats"), [sender], (sender * 5)[:size])
+
+
+def test_a_scope_that_is_null_or_of_another_length_is_no_scope_that_was_admitted(pg: World) -> None:
+    sender, opened = os.urandom(16), pg.open("chats")
+    ref, unscoped = pg.message(sender), pg.message(sender, b"")
+    query = "SELECT vs_wraps(%s::jsonb, %s, %s::text[], %s, %s::bytea[], %s::bigint[])::text"
+    with pg.gate_engine.connect() as connection:
+        for scopes in (pack_pairs([ref[1:3]]), None):
+            entry = admit_chats(connection, opened, [sender], scopes)
+            for scope in (None, b"\x00", ref[2] + b"\x00", ref[2][:15]):
+                for key_id in (ref[3], unscoped[3]):
+                    asked = (opened.claims.json, entry, ["conversation"], sender, [scope], [key_id])
+                    answer = json.loads(connection.exec_driver_sql(query, asked).scalar_one())
+                    assert answer == {"wraps": [], "refused": [[0, "not.admitted"]]}
+
+
+def test_a_page_of_a_thousand_conversations_is_handed_out_whole(pg: World) -> None:
+    sender, opened = os.urandom(16), pg.open("register")
+    needs = [("conversation", sender, os.urandom(16)) for _ in range(1000)]
+    refs = pg.seal(opened, needs, model="Message", sources=["conversation"]).minted
+    answer = pg.gate.disclose(pg.open("chats"), "Message", ["conversation"], refs)
+    assert set(answer.keys) == set(refs)
+    assert len(pg.last().scopes or b"") == 33_000

@@ -72,6 +72,7 @@ PURPOSES = [
     purpose("register", f"{EVERYTHING} Member:card", f"{EVERYTHING} Message:conversation"),
     purpose("import", write=EVERYTHING),
     purpose("care", "Member:identity Member:contact", "Member:contact"),
+    purpose("chats", "Message:conversation"),
     purpose("cards", "Member:card", requires=Requirements(consent="matchmaking")),
     purpose("letters", write="Member:contact", requires=Requirements(consent="matchmaking")),
     purpose("few", "Member:profile", limits={"disclose": (Limit(3, "1h", "actor"),)}),
@@ -182,6 +183,7 @@ class Told:
     content: dict[str, Any]
     lines: list[Line]
     leaf: str
+    scopes: bytes | None
 
     def outcomes(self) -> dict[bytes, str]:
         return {line.subject: line.outcome for line in self.lines}
@@ -288,9 +290,9 @@ class World:
         self.keys.requests.clear()
         return made
 
-    def message(self, subject: bytes) -> KeyRef:
-        """A new key for what `subject` says in a new conversation."""
-        need = ("conversation", subject, os.urandom(16))
+    def message(self, subject: bytes, scope: bytes | None = None) -> KeyRef:
+        """A new key for what `subject` says in this conversation, or in a new one."""
+        need = ("conversation", subject, os.urandom(16) if scope is None else scope)
         opened = self.open("register")
         sealed = self.seal(opened, [need], model="Message", sources=["conversation"])
         opened.close()
@@ -317,7 +319,7 @@ class World:
                 assert datetime.fromisoformat(content["time"]) == entry.time
                 lines = [stored.line for stored in parse_lines(entry.lines, entry.outcomes)]
                 assert None not in lines
-                told.append(Told(content, [line for line in lines if line is not None], entry.leaf))
+                told.append(Told(content, [line for line in lines if line is not None], entry.leaf, entry.scopes))
         return [entry for entry in told if kind in (None, entry.content["kind"])]
 
     def last(self) -> Told:

@@ -20,11 +20,13 @@ AS $$
     )
 $$;
 
---@@ A key's subject and scope in 33 bytes: 1 before a scope, 0 and zeros where there is none.
+--@@ A key's subject and scope in 33 bytes: 1 before a scope, 0 and zeros where there is none. Not STRICT, so that it is
+-- inlined.
 CREATE OR REPLACE FUNCTION @schema@.vsx_pair(subject uuid, scope bytea) RETURNS bytea
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT uuid_send(subject) || CASE WHEN length(scope) = 0 THEN decode(repeat('00', 17), 'hex') ELSE '\x01'::bytea || scope END
+    SELECT uuid_send(subject)
+        || CASE WHEN length(scope) = 0 THEN decode(repeat('00', 17), 'hex') ELSE '\x01'::bytea || scope END
 $$;
 
 --@@ Such pairs, one after the other.
