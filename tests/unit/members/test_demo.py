@@ -99,9 +99,13 @@ def test_the_search_of_the_dump_finds_what_lies_in_clear(stage: Stage) -> None:
 
 
 def test_every_refusal_and_disclosure_is_among_the_acts(stage: Stage) -> None:
+    through(stage, "m", stage.matchmaker, "sales.outreach")
+    for abuse in ABUSES:
+        attempt(stage, abuse)
     seen = {(act.purpose, act.kind, act.outcome) for act in acts(stage.gate)}
     assert ("sales.outreach", "disclose", "disclosed") in seen
-    assert any(outcome.startswith("refused") for _, _, outcome in seen)
+    assert ("sales.outreach", "search", "refused:not.granted") in seen
+    assert ("safety.investigation", "disclose", "refused:approval.missing") in seen
 
 
 def test_the_demo_ends_well_and_shows_no_value_that_a_scene_does_not(tmp_path: Path) -> None:

@@ -197,4 +197,5 @@ def test_these_tests_speak_of_the_member_stores_models() -> None:
         }
 
     assert shape(members()) == shape(catalogue_of(Base))
-    assert members().scopes == catalogue_of(Base).scopes
+    ours = {name for name in catalogue_of(Base).scopes if not name.startswith("orm_tests.")}  # other tests' models
+    assert members().scopes == ours
