@@ -25,7 +25,7 @@ unit: $(STAMP) ## only what needs no server
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not soak and not integration" $(ARGS)
 
 soak: $(STAMP) ## the long forms: generated policies, stateful sessions, kills
-	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 --dist loadgroup -m soak $(ARGS)
+	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 --dist loadgroup -m "soak or hypothesis" $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

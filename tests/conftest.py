@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 
 from vaultstore.testing import OpenBaoServer, PostgresServer
 
-settings.register_profile("default", max_examples=50, deadline=None)
+# The same examples each time: `make test` says whether a change broke something, `make soak` looks for what is new.
+settings.register_profile("default", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("soak", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
