@@ -37,17 +37,17 @@ GOOD = b"\x01" + bytes(32)
     ],
 )
 def test_sqlite_refuses_what_is_no_ciphertext_or_digest(
-    world: World, column: str, value: Any, sealed: bool, digest: bool
+    sqlite_world: World, column: str, value: Any, sealed: bool, digest: bool
 ) -> None:
     accepted = digest if column.endswith("bidx") else sealed and not (column == "phone" and value is None)
     row = {"id": "0" * 32, "city": "x", "phone": GOOD, column: value}
     names = ", ".join(row)
     statement = f"INSERT INTO members ({names}) VALUES ({', '.join(':' + name for name in row)})"
     if accepted:
-        world.raw(statement, **row)
+        sqlite_world.raw(statement, **row)
     else:
         with pytest.raises(IntegrityError):
-            world.raw(statement, **row)
+            sqlite_world.raw(statement, **row)
 
 
 def test_postgresql_is_told_in_its_own_words() -> None:

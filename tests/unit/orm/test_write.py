@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, event, func, insert, inspect, select, text, update
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, attributes, mapped_column, synonym, validates
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -32,12 +32,11 @@ def stored(world: World, column: str, member_id: UUID) -> Any:
     return world.raw(f"SELECT {column} FROM members WHERE id = :i", i=member_id.hex)[0][0]
 
 
-def test_nothing_readable_reaches_the_file(world: World, tmp_path: Any) -> None:
+def test_nothing_readable_reaches_the_file(world: World) -> None:
     with world.admin() as session:
         session.add(Member(city="x", phone=SECRET, wishes={"k": SECRET}, messages=[Message(body=SECRET)]))
         session.commit()
-    for path in tmp_path.iterdir():
-        assert SECRET.encode() not in path.read_bytes()
+    assert SECRET.encode() not in world.stored()
 
 
 def test_one_flush_asks_the_gate_once_for_a_model(world: World) -> None:
@@ -173,7 +172,8 @@ def test_clear_columns_are_written_as_ever(world: World) -> None:
         member.city = "Beijing"
         world.clear()
         session.commit()
-        assert [s for s in world.sql if s.startswith("UPDATE")] == ["UPDATE members SET city=? WHERE members.id = ?"]
+        [written] = [s for s in world.sql if s.startswith("UPDATE")]
+        assert written.partition("=")[0] == "UPDATE members SET city"
 
 
 CLEAR_WRITES: dict[str, Callable[[PurposeSession, Member], Any]] = {
@@ -631,7 +631,10 @@ RAW_WRITES: dict[str, Callable[[PurposeSession], Any]] = {
     "Core insert function": lambda s: s.execute(insert(T).values(id=uuid7(), city="X", phone=func.lower(SECRET))),
     "Core update": lambda s: s.execute(_update(T).values(phone=SECRET)),
     "Core update to NULL": lambda s: s.execute(_update(T).values(birth_date=None)),
-    "text()": lambda s: s.execute(text("INSERT INTO members (id, city, phone) VALUES ('1', 'X', :p)"), {"p": SECRET}),
+    "text()": lambda s: s.execute(
+        text("INSERT INTO members (id, city, phone) VALUES ('00000000-0000-0000-0000-000000000001', 'X', :p)"),
+        {"p": SECRET},
+    ),
     "text() of bytes": lambda s: s.execute(text("UPDATE members SET phone = :p"), {"p": b"\x01" + SECRET.encode()}),
     "text() of an index": lambda s: s.execute(text("UPDATE members SET phone_bidx = :p"), {"p": b"short"}),
     "text() of a projection": lambda s: s.execute(text("UPDATE members SET phone_sales_card = :p"), {"p": SECRET}),
@@ -651,17 +654,17 @@ def _literal(value: str, typed: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("way", RAW_WRITES)
-def test_plaintext_past_the_sealing_is_refused_here_or_by_the_database(world: World, tmp_path: Any, way: str) -> None:
+def test_plaintext_past_the_sealing_is_refused_here_or_by_the_database(world: World, way: str) -> None:
     world.fill(1)
     with world.admin() as session:
-        with pytest.raises((UnsupportedOperation, WriteDenied, IntegrityError)) as caught:
+        with pytest.raises((UnsupportedOperation, WriteDenied, IntegrityError, ProgrammingError)) as caught:
             RAW_WRITES[way](session)
             session.commit()
         session.rollback()
     if not way.startswith(("Core", "text")):
         assert isinstance(caught.value, UnsupportedOperation), type(caught.value)
     assert SECRET not in f"{caught.value} {caught.value!r} {getattr(caught.value, 'params', None)}"
-    assert SECRET.encode() not in (tmp_path / "members.db").read_bytes()
+    assert SECRET.encode() not in world.stored()
     with world.admin() as session:
         assert first(session).phone == "13812340000"
 

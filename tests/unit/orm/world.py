@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vaultstore import records
 from vaultstore.canonical import canonical_json
-from vaultstore.gate import Gate, SqliteLedger
+from vaultstore.gate import Gate, PostgresLedger, SqliteLedger
 from vaultstore.grants import Actor, Grant
 from vaultstore.orm import ModelRegistry, PurposeSession
 from vaultstore.policy.closure import closure_of
@@ -98,16 +98,23 @@ class CountingGate:
 
 
 class World:
-    """One store's worth of files in `folder`."""
+    """One store's worth of files in `folder`, or of tables in the PostgreSQL database at `url`."""
 
-    def __init__(self, folder: Path, base: Any = Base) -> None:
+    def __init__(self, folder: Path, base: Any = Base, url: str | None = None) -> None:
+        self.folder = folder
         self.now = datetime(2026, 3, 1, 9, tzinfo=UTC)
-        self.engine = records.configure_sqlite(sa.create_engine(f"sqlite:///{folder}/members.db"))
-        self.gate_engine = records.configure_sqlite(sa.create_engine(f"sqlite:///{folder}/gate.db"))
+        if url is None:
+            self.engine = records.configure_sqlite(sa.create_engine(f"sqlite:///{folder}/members.db"))
+            self.gate_engine = records.configure_sqlite(sa.create_engine(f"sqlite:///{folder}/gate.db"))
+        else:
+            self.now = datetime.now(UTC)  # the database's functions go by its own clock
+            self.engine, self.gate_engine = sa.create_engine(url), sa.create_engine(url)
         records.create_all(self.engine, self.gate_engine)
         base.metadata.create_all(self.engine)
         self.models = ModelRegistry(base)
-        self.ledger = SqliteLedger(self.gate_engine, self.engine, self.clock)
+        self.ledger: SqliteLedger | PostgresLedger = (
+            SqliteLedger(self.gate_engine, self.engine, self.clock) if url is None else PostgresLedger(self.gate_engine)
+        )
         self.gate = CountingGate(Gate(self.ledger, self.models.catalogue, self.clock))
         self.service = Service()
         self.sql: list[str] = []
@@ -234,6 +241,13 @@ class World:
             ids = [member.id for member in members]
         self.clear()
         return ids
+
+    def stored(self) -> bytes:
+        """Everything that is stored: the files, or each table's rows as text."""
+        if self.engine.dialect.name == "sqlite":
+            return b"".join(path.read_bytes() for path in self.folder.iterdir() if path.is_file())
+        tables = sa.inspect(self.engine).get_table_names()
+        return "".join(str(row) for t in tables for row in self.raw(f'SELECT "{t}"::text FROM "{t}"')).encode()
 
     def raw(self, statement: str, **parameters: Any) -> list[Any]:
         """Run SQL beside every session, as somebody with the file would."""
