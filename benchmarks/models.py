@@ -105,6 +105,35 @@ class PlainRecord(PlainBase):
     h: Mapped[str]
 
 
+class WideRecord(PlainBase):
+    """A plain table with as many columns, of the same sizes, as `Record` has in the database."""
+
+    __tablename__ = "wide_record"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    city: Mapped[str]
+    a: Mapped[bytes]
+    b: Mapped[bytes]
+    c: Mapped[bytes]
+    d: Mapped[bytes]
+    e: Mapped[bytes]
+    f: Mapped[bytes]
+    g: Mapped[bytes]
+    h: Mapped[bytes]
+    a_card: Mapped[bytes]
+    b_card: Mapped[bytes]
+    a_bidx: Mapped[bytes] = mapped_column(index=True)
+
+
+class WideKey(PlainBase):
+    """A plain table of the size of the keyring."""
+
+    __tablename__ = "wide_key"
+    subject: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    category: Mapped[str] = mapped_column(primary_key=True)
+    wrapped: Mapped[str]
+    minted_by: Mapped[str]
+
+
 def _peer() -> StringEncryptedType:
     return StringEncryptedType(String, "one key for the whole column", AesGcmEngine)
 
