@@ -1,4 +1,4 @@
-"""``vaultstore policy``: check it, show it as a table, explain a decision, lock the fields it was reviewed with."""
+"""``vaultstore policy``: check it, show it, explain a decision, lock the fields it was reviewed with, publish it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import click
 from vaultstore.cli.common import Failure, console, dir_option, duration, printable
 
 if TYPE_CHECKING:
-    from vaultstore.policy import Explanation
+    from vaultstore.cli.store import PolicyAndModels
+    from vaultstore.policy import Explanation, Report
 
 __all__ = ["policy_group"]
 
@@ -36,7 +37,7 @@ def _source(command: _Command) -> _Command:
 
 @click.group("policy")
 def policy_group() -> None:
-    """Check, show and explain a policy."""
+    """Check, show, explain and publish a policy."""
 
 
 @policy_group.command("check")
@@ -49,13 +50,7 @@ def check_command(folder: Path, policies: Path | None, models: str | None) -> No
     from vaultstore.cli.store import policy_and_models
 
     source = policy_and_models(folder, policies, models)
-    report = source.policy.check(source.catalogue, source.policy.lock_file)
-    for remark in report.warnings:
-        click.secho(printable(f"{remark}"), fg="yellow")
-    for error in report.errors:
-        click.secho(printable(f"{error}"), fg="red")
-    if not report.ok:
-        raise Failure(f"the policy has {_count(len(report.errors), 'error')}")
+    report = _checked(source)
     counts = (
         _count(len(source.policy.purposes), "purpose"),
         _count(report.tests, "test"),
@@ -130,6 +125,34 @@ def lock_command(folder: Path, policies: Path | None, models: str | None) -> Non
     for change in before.diff(now) if before else ():
         click.echo(printable(str(change)))
     click.echo(f"{path}: {_count(len(now.fields), 'field')} locked")
+
+
+@policy_group.command("publish")
+@dir_option
+def publish_command(folder: Path) -> None:
+    """Make the policy in the store's folder the one that its gate decides by.
+
+    It is checked first. Tokens for purposes that changed stop working, the others go on.
+    """
+    from vaultstore.cli.store import open_store, policy_and_models
+
+    _checked(policy_and_models(folder))
+    with open_store(folder) as store:
+        store.publish()
+        count = len(store.policy.purposes)
+    click.echo(f"{_count(count, 'purpose')} published: tokens for those that changed have to be issued anew")
+
+
+def _checked(source: PolicyAndModels) -> Report:
+    """Print what is wrong with a policy. Raises Failure where there is an error."""
+    report = source.policy.check(source.catalogue, source.policy.lock_file)
+    for remark in report.warnings:
+        click.secho(printable(f"{remark}"), fg="yellow")
+    for error in report.errors:
+        click.secho(printable(f"{error}"), fg="red")
+    if not report.ok:
+        raise Failure(f"the policy has {_count(len(report.errors), 'error')}")
+    return report
 
 
 def _explain(told: Explanation) -> None:

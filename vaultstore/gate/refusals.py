@@ -26,7 +26,10 @@ __all__ = ["ENDED", "denial", "refusal"]
 _TOKEN: dict[str, tuple[type[VaultstoreError], str]] = {
     "token.expired": (TokenExpired, "the token has expired"),
     "token.revoked": (TokenRevoked, "the token was revoked"),
-    "policy.changed": (TokenInvalid, "the purpose {purpose} has changed since the token was issued: get a new one"),
+    "policy.changed": (
+        TokenInvalid,
+        "the purpose {purpose} is not the published one: get a new token, or publish this policy",
+    ),
 }
 
 ENDED = frozenset(_TOKEN)

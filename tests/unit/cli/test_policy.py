@@ -1,4 +1,4 @@
-"""``vaultstore policy check``, ``matrix``, ``explain`` and ``lock``."""
+"""``vaultstore policy check``, ``matrix``, ``explain``, ``lock`` and ``publish``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from vaultstore import Actor
+from vaultstore.cli.store import open_store
+from vaultstore.errors import TokenInvalid
 
 from .conftest import Run
 
@@ -137,3 +141,35 @@ def test_a_single_file_has_no_place_for_a_lock(run: Run, policies: Path) -> None
     result = run("policy", "lock", "--policies", whole)
     assert result.exit_code == 1
     assert "name a folder" in result.stderr
+
+
+def test_an_edited_policy_is_decided_by_once_it_is_published(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    assert run("init", "--dir", folder).exit_code == 0
+    sales = next((folder / "policies").rglob("sales.yaml"))
+    before = sales.read_text()
+    sales.write_text(before.replace("batch: 50", "batch: 40"))
+    with open_store(folder) as store:
+        edited = store.verify(store.issue(Actor("u-17", role="matchmaker"), "sales.pool"))
+        with pytest.raises(TokenInvalid, match="not the published one"):
+            store.gate.check(edited)
+    result = run("policy", "publish", "--dir", folder)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    assert result.stdout.startswith("18 purposes published")
+    with open_store(folder) as store:
+        store.gate.check(edited)
+
+
+def test_a_policy_with_an_error_is_not_published(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    run("init", "--dir", folder)
+    with open_store(folder) as store:
+        good = store.verify(store.issue(Actor("u-17", role="matchmaker"), "sales.pool"))
+    sales = next((folder / "policies").rglob("sales.yaml"))
+    spoiled = sales.read_text().replace('field: phone, expect: "masked:sales_card"', "field: phone, expect: clear")
+    sales.write_text(spoiled)
+    result = run("policy", "publish", "--dir", folder)
+    assert result.exit_code == 1
+    assert "sales.yaml:" in result.stdout
+    with open_store(folder) as store:
+        store.gate.check(good)
