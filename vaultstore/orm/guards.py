@@ -36,10 +36,18 @@ def _scrub(context: ExceptionContext) -> None:
 
 
 def _shorten(original: BaseException, error: BaseException | None) -> None:
-    """Cut off what PostgreSQL adds as DETAIL: the key that collided, or the whole row that failed."""
+    """Cut off what PostgreSQL adds as DETAIL: the key that collided, or the whole row that failed.
+
+    It is found by its text: the word before it is in the language of the server.
+    """
+    detail = getattr(getattr(original, "diag", None), "message_detail", None)
+    if not detail:
+        return
     for exception in (original, error):
         if exception is not None and exception.args and isinstance(exception.args[0], str):
-            exception.args = (exception.args[0].partition("\nDETAIL:")[0], *exception.args[1:])
+            before, found, _ = exception.args[0].partition(detail)
+            if found:
+                exception.args = (before.rpartition("\n")[0], *exception.args[1:])
 
 
 def _refuse_masked(connection: Any, record: Any, proxy: Any) -> None:
