@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from vaultstore.policy.model import Purpose
 
-__all__ = ["Actor", "Grant"]
+__all__ = ["Actor", "Grant", "Ticket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,18 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a strict database believes a token's claims by: a MAC over them that only it can make.
+
+    `mac` is HMAC-SHA-256 in hex under the database's key `kid`; `logins` are those that may present it.
+    """
+
+    kid: str
+    logins: tuple[str, ...]
+    mac: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """A verified token together with the purpose it was issued for. It holds no token and no key."""
 
@@ -43,6 +55,8 @@ class Grant:
     subjects: tuple[uuid.UUID, ...] | None = None
     """The only subjects it may touch, or None where the purpose names none."""
     case: str | None = None
+    ticket: Ticket | None = None
+    """Where the store's database is strict; see docs/formats/tokens.md."""
 
     def __repr__(self) -> str:
         return f"<Grant {self.jti} {self.purpose.name} for {self.actor.role} {self.actor.id}>"

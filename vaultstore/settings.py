@@ -19,6 +19,8 @@ FILE_NAME = "vaultstore.toml"
 _SECRETS = frozenset({"vault_token"})
 """Settings that a file must not hold: they come from the environment only."""
 
+_KINDS = {str: "a string", bool: "true or false", int: "a whole number"}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -34,10 +36,26 @@ class Settings:
     key_file: str = "keys.json"
     vault_url: str = ""
     vault_mount: str = "transit"
+    vault_auth_mount: str = "jwt"
     vault_prefix: str = "vs-"
     vault_ca: str = ""
+    vault_bound_cidrs: str = ""
+    """Networks that logins may come from, with commas between; ``""`` allows any, and `policy apply` warns of it."""
+    vault_hmac_rate: int = 100
+    """Requests a second that one index key answers: it slows whoever would try out every phone number. 0: no quota."""
     vault_token: str = ""
     """Only from ``VAULTSTORE_VAULT_TOKEN``; never written to the file."""
+    postgres_prefix: str = "vs_"
+    """Begins the names of this store's PostgreSQL roles."""
+    postgres_strict: bool = False
+    """Whether rows and wraps take a ticket that the issuer signed; without it the database believes its logins."""
+    jwks: str = ""
+    """Public keys that verify tokens, a file or a URL; ``""`` asks the key service or the issuer."""
+    issuer_url: str = ""
+    """Where `vaultstore issuer serve` listens: ``https://host:port`` or ``unix:/path``. ``""``: this process issues."""
+    issuer_cert: str = ""
+    issuer_key: str = ""
+    issuer_ca: str = ""
 
     def __repr__(self) -> str:
         return f"<Settings {self.folder}>"
@@ -61,16 +79,21 @@ class Settings:
             raise SettingsError(f"{path} is not TOML: {error}") from None
         if not isinstance(table, dict):
             raise SettingsError(f"{path}: the table [store] is missing")
-        names = {f.name for f in fields(cls)} - {"folder"}
+        kinds = {f.name: type(f.default) for f in fields(cls) if f.name != "folder"}
         for name, value in table.items():
-            if name not in names:
-                raise SettingsError(f"{path}: {name!r} is not a setting; known: {', '.join(sorted(names - _SECRETS))}")
+            if name not in kinds:
+                known = ", ".join(sorted(kinds.keys() - _SECRETS))
+                raise SettingsError(f"{path}: {name!r} is not a setting; known: {known}")
             if name in _SECRETS:
                 raise SettingsError(f"{path}: {name} does not belong in a file: set VAULTSTORE_{name.upper()}")
-            if not isinstance(value, str):
-                raise SettingsError(f"{path}: {name} must be a string")
+            if type(value) is not kinds[name]:
+                raise SettingsError(f"{path}: {name} must be {_KINDS[kinds[name]]}")
         environ = os.environ if environ is None else environ
-        overrides = {n: environ[f"VAULTSTORE_{n.upper()}"] for n in names if environ.get(f"VAULTSTORE_{n.upper()}")}
+        overrides = {
+            name: _parsed(f"VAULTSTORE_{name.upper()}", text, kind)
+            for name, kind in kinds.items()
+            if (text := environ.get(f"VAULTSTORE_{name.upper()}"))
+        }
         return cls(folder=folder, **{**table, **overrides})
 
     def save(self) -> Path:
@@ -81,7 +104,7 @@ class Settings:
         for name in (f.name for f in fields(self) if f.name not in _SECRETS | {"folder"}):
             value = getattr(self, name)
             if value != getattr(default, name) or name in {"database", "models", "policy", "keys", "key_file"}:
-                lines.append(f"{name} = {_toml_string(value)}")
+                lines.append(f"{name} = {_toml(value)}")
         try:
             # Mode 0600: a database URL may hold a password.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -116,11 +139,26 @@ class Settings:
                 token=self.vault_token,
                 mount=self.vault_mount,
                 prefix=self.vault_prefix,
+                auth_mount=self.vault_auth_mount,
+                bound_cidrs=tuple(filter(None, (part.strip() for part in self.vault_bound_cidrs.split(",")))),
                 ca=self.vault_ca or None,
             )
         raise SettingsError(f"keys must be 'local' or 'vault', not {self.keys!r}")
 
 
-def _toml_string(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _parsed(name: str, text: str, kind: type) -> str | bool | int:
+    """A variable's text as its setting's type. Raises SettingsError."""
+    if kind is bool and text.lower() in ("true", "false", "1", "0"):
+        return text.lower() in ("true", "1")
+    if kind is int and text.isascii() and text.isdigit():
+        return int(text)
+    if kind is str:
+        return text
+    raise SettingsError(f"{name} must be {_KINDS[kind]}")
+
+
+def _toml(value: str | bool | int) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value).lower()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from vaultstore.errors import TokenInvalid
-from vaultstore.grants import Grant
+from vaultstore.grants import Grant, Ticket
 from vaultstore.records.approvals import subjects_digest
 from vaultstore.records.base import rfc3339
 
@@ -30,6 +30,7 @@ class Claims:
     case: str | None
     subjects: frozenset[bytes] | None
     """The only subjects (16 bytes each) that the token may touch; None: it names none."""
+    ticket: Ticket | None = field(default=None, repr=False)
     subjects_digest: str = field(init=False, repr=False)
     json: str = field(init=False, repr=False)
     """All of it as JSON text, for the functions in PostgreSQL."""
@@ -48,6 +49,8 @@ class Claims:
             "case": self.case,
             "subjects": None if self.subjects is None else [s.hex() for s in sorted(self.subjects)],
         }
+        if self.ticket is not None:
+            content["ticket"] = {"kid": self.ticket.kid, "logins": list(self.ticket.logins), "mac": self.ticket.mac}
         text = json.dumps(content, ensure_ascii=False)
         try:
             text.encode()
@@ -72,4 +75,5 @@ class Claims:
             expires_at=grant.expires_at,
             case=grant.case,
             subjects=None if grant.subjects is None else frozenset(s.bytes for s in grant.subjects),
+            ticket=grant.ticket,
         )

@@ -12,7 +12,7 @@ from vaultstore.errors import PolicyError
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 from vaultstore.policy.bind import problems
 from vaultstore.policy.closure import closure_of
-from vaultstore.policy.model import Category, Purpose
+from vaultstore.policy.model import KEEPS, Category, Purpose, Service
 from vaultstore.policy.rights import Decision, entry_of, excepted, granted_form, touches
 from vaultstore.policy.rules import Rules
 from vaultstore.policy.words import hint, shown
@@ -44,6 +44,11 @@ class BoundPolicy:
     def categories(self) -> Mapping[str, Category]:
         """Every category by name."""
         return self.rules.categories
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """Every service by name; where no file declares any, one called ``app`` serves all purposes and keeps all."""
+        return self.rules.services or {"app": Service("app", "", frozenset(self.purposes), frozenset(KEEPS))}
 
     def purpose(self, name: str) -> Purpose:
         """The purpose called `name`; PolicyError with the nearest name where there is none."""

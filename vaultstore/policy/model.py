@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-__all__ = ["Category", "Limit", "ModelRead", "Never", "PolicyTest", "Purpose", "Requirements"]
+__all__ = ["KEEPS", "Category", "Limit", "ModelRead", "Never", "PolicyTest", "Purpose", "Requirements", "Service"]
+
+KEEPS = ("approvals", "cases", "consents", "revocations", "states")
+"""Records that a service may be trusted to keep: access requests, cases, consents, revocations, states of subjects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,17 @@ class Purpose:
     def writes(self, model: str, *bases: str) -> frozenset[str]:
         """Source categories of `model` that it may write."""
         return next((self.write[m] for m in (model, *bases) if m in self.write), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program that acts under purposes: one database login, and the records that it may keep besides."""
+
+    name: str
+    description: str = ""
+    purposes: frozenset[str] = frozenset()
+    keeps: frozenset[str] = frozenset()
+    """Some of KEEPS."""
 
 
 @dataclass(frozen=True, slots=True)

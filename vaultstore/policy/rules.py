@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vaultstore.policy.model import Category, Never, PolicyTest, Purpose
+from vaultstore.policy.model import Category, Never, PolicyTest, Purpose, Service
 from vaultstore.policy.places import Places
 
 __all__ = ["Rules"]
@@ -24,6 +24,8 @@ class Rules:
     tests: tuple[PolicyTest, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     """Declared roles and their descriptions; empty where no file declares any."""
+    services: Mapping[str, Service] = field(default_factory=dict)
+    """Declared services; empty where no file declares any."""
     timezone: str = "UTC"
     places: Places = field(default=Places(), repr=False, compare=False)
     folder: Path | None = None
