@@ -37,7 +37,7 @@ class Claims:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subjects_digest", subjects_digest(self.subjects))
-        content = {
+        content: dict[str, object] = {
             "jti": self.jti,
             "actor": self.actor,
             "role": self.role,
