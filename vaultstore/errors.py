@@ -24,6 +24,7 @@
     │   ├── KeyServiceUnavailable  no answer, sealed, overloaded: trying again may help
     │   └── KeyServiceRefused      it answered no: trying again will not help
     └── AuditError               the audit entry could not be committed, so nothing was disclosed
+        └── ProofError           a proof, note, log or report does not hold; says what is wrong and where
 
 Messages carry ids, names and reasons. They never carry a value, a key or a token.
 """
@@ -47,6 +48,7 @@ __all__ = [
     "ModelError",
     "NotDisclosed",
     "PolicyError",
+    "ProofError",
     "SearchDenied",
     "SettingsError",
     "SubjectErased",
@@ -180,3 +182,7 @@ class KeyServiceRefused(KeyServiceError):
 
 class AuditError(VaultstoreError):
     """The gate's own database could not take the audit entry, so nothing was disclosed."""
+
+
+class ProofError(AuditError):
+    """A proof, a signed note, a log or a report does not hold: it was altered, or is not what it claims to be."""
