@@ -72,38 +72,21 @@ def test_no_byte_of_a_proof_can_change(data: st.DataObject) -> None:
         LeafProof.parse(raw.decode(errors="replace")).verify(LEAVES[3], ORIGIN, [KEY])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "x",
-        "o\n1\n",
-        "o\n01\n" + "A" * 43 + "=\n",
-        "o\n-1\n" + "A" * 43 + "=\n",
-        "o\n1\nAAAA\n",
-        "\n1\nAAAA\n",
-        f"o\n{2**63}\n" + "A" * 43 + "=\n",
-        "o\n1\n" + "A" * 43 + "=",
-        "o\n1\n\n" + "A" * 43 + "=\n",
-    ],
-)
+HASH = "A" * 43 + "="
+NO_CHECKPOINTS = ["", "x", "o\n1\n", f"o\n01\n{HASH}\n", f"o\n-1\n{HASH}\n", "o\n1\nAAAA\n", "\n1\nAAAA\n"]
+NO_CHECKPOINTS += [f"o\n{2**63}\n{HASH}\n", f"o\n1\n{HASH}", f"o\n1\n\n{HASH}\n"]
+PROOF = "c2sp.org/tlog-proof@v1"
+NO_PROOFS = ["", PROOF, f"{PROOF}\n\n", "c2sp.org/tlog-proof@v2\nindex 0\n\n", f"{PROOF}\nindex x\n\nx\n"]
+NO_PROOFS += [f"{PROOF}\nindex 0\nAAAA\n\nx\n", f"{PROOF}\nindex 0\n{(HASH + chr(10)) * 64}\nx\n"]
+
+
+@pytest.mark.parametrize("text", NO_CHECKPOINTS)
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
     with pytest.raises(ProofError):
         Checkpoint.parse(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "c2sp.org/tlog-proof@v1",
-        "c2sp.org/tlog-proof@v1\n\n",
-        "c2sp.org/tlog-proof@v2\nindex 0\n\n",
-        "c2sp.org/tlog-proof@v1\nindex x\n\nx\n",
-        "c2sp.org/tlog-proof@v1\nindex 0\nAAAA\n\nx\n",
-        "c2sp.org/tlog-proof@v1\nindex 0\n" + ("A" * 43 + "=\n") * 64 + "\nx\n",
-    ],
-)
+@pytest.mark.parametrize("text", NO_PROOFS)
 def test_what_is_no_proof_is_refused(text: str) -> None:
     with pytest.raises(ProofError):
         LeafProof.parse(text)
