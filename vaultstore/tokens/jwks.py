@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from vaultstore.errors import KeyServiceUnavailable, SettingsError, TokenInvalid
+from vaultstore.errors import KeyServiceError, KeyServiceUnavailable, SettingsError, TokenInvalid
 from vaultstore.keys.protocols import Signer
 from vaultstore.tokens.claims import ALGORITHM, SIGNING_KEY
 from vaultstore.tokens.compact import b64url, unb64url
+from vaultstore.tokens.transport import Transport
 
-__all__ = ["JwksKeys", "jwks"]
+__all__ = ["GRACE", "PAUSE", "JwksKeys", "jwks", "jwks_entries"]
+
+GRACE = 3600.0
+"""Seconds that the last keys of a URL are used while it does not answer."""
+PAUSE = 10.0
+"""Seconds after a failure before a URL is asked again."""
 
 _MAX_FILE = 1024 * 1024
 
@@ -31,62 +39,126 @@ def jwks(keys: Signer) -> dict[str, Any]:
 
 
 class JwksKeys:
-    """Public keys from a JWKS file: a `Verifier`'s `public_keys`. The file is read anew whenever it asks."""
+    """Public keys from a JWKS: a `Verifier`'s `public_keys`. Safe to use from several threads.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `name` is what errors call it, `fetch` gives its bytes anew at each call; the verifier's `KeySet` keeps the keys
+    for five minutes and looks again, at most every ten seconds, for an id that it does not know. While `fetch` fails
+    the last keys are given for `grace` seconds, and it is not tried more often than
+    every `pause` seconds. A document that is no JWKS of public keys is never used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fetch: Callable[[], bytes],
+        *,
+        grace: float = GRACE,
+        pause: float = PAUSE,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name, self._fetch, self._grace, self._pause, self._seconds = name, fetch, grace, pause, seconds
+        self._keys: Mapping[str, bytes] = {}
+        self._read_at = self._failed_at = float("-inf")
+        self._failure = ""
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<JwksKeys {self._path}>"
+        return f"<JwksKeys {self._name}>"
 
     @classmethod
     def from_file(cls, path: Path | str) -> JwksKeys:
-        """Use the JWKS at `path`. Raises SettingsError where it can't be read or holds anything but public keys."""
-        keys = cls(Path(path))
-        keys._read()
+        """Use the JWKS at `path`, read whenever it is asked for; a file that is gone is not made up for.
+
+        Raises SettingsError where it can't be read or holds anything but public keys.
+        """
+        path = Path(path)
+        keys = cls(str(path), lambda: _file(path), grace=0, pause=0)
+        _parse(_file(path), str(path))
         return keys
+
+    @classmethod
+    def from_url(cls, url: str, ca: str = "", *, cert: str = "", key: str = "", timeout: float = 5.0) -> JwksKeys:
+        """Use the JWKS at `url`: https, http to this machine, or ``unix:/path`` (the issuer's ``/jwks`` there).
+
+        `ca` is the path of a CA bundle in place of the system's; `cert` and `key` are for a server that demands a
+        client's certificate; `timeout` is in seconds. Nothing is asked before the keys are. Raises SettingsError for
+        a URL or file that can't be used.
+        """
+        transport = Transport(url, ca=ca, cert=cert, key=key, timeout=timeout, limit=_MAX_FILE)
+        path = "/jwks" if url.startswith("unix:") else transport.path
+
+        def fetch() -> bytes:
+            answer = transport.request("GET", path)
+            if answer.status != 200:
+                raise KeyServiceUnavailable(f"{url} answered status {answer.status}")
+            return answer.body
+
+        return cls(url, fetch)
 
     def __call__(self) -> Mapping[str, bytes]:
-        """Key id -> raw public key (32 bytes). Raises KeyServiceUnavailable where the file is not usable now."""
-        try:
-            return self._read()
-        except SettingsError as flaw:
-            raise KeyServiceUnavailable(str(flaw)) from None
+        """Key id -> raw public key (32 bytes). Raises KeyServiceUnavailable where there are none to be had now."""
+        with self._lock:
+            now = self._seconds()
+            if now - self._failed_at >= self._pause:
+                try:
+                    self._keys = _parse(self._fetch(), self._name)
+                except (SettingsError, KeyServiceError) as flaw:
+                    self._failed_at, self._failure = now, str(flaw)
+                else:
+                    self._read_at = now
+                    return self._keys
+            if now - self._read_at < self._grace:
+                return self._keys
+            failure = self._failure
+        raise KeyServiceUnavailable(failure)
 
-    def _read(self) -> Mapping[str, bytes]:
-        try:
-            if self._path.stat().st_size > _MAX_FILE:
-                raise SettingsError(f"{self._path} is longer than {_MAX_FILE} bytes: no JWKS")
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(f"{self._path} can't be read: {error.strerror}") from None
-        except (ValueError, RecursionError):
-            raise SettingsError(f"{self._path} is not JSON") from None
-        entries = content.get("keys") if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise SettingsError(f"{self._path} is not a JWKS: it has no list 'keys'")
-        keys: dict[str, bytes] = {}
-        for at, entry in enumerate(entries, 1):
-            key_id, raw = self._key(entry, at)
-            if key_id in keys:
-                raise SettingsError(f"{self._path}: key {at} has the kid of another")
-            keys[key_id] = raw
-        return keys
 
-    def _key(self, entry: object, at: int) -> tuple[str, bytes]:
+def jwks_entries(content: bytes, name: str) -> list[dict[str, Any]]:
+    """The members of a JWKS document's ``keys``. Raises SettingsError where it is none, or holds a private key."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{name} is not JSON") from None
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise SettingsError(f"{name} is not a JWKS: it has no list 'keys'")
+    for at, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
-            raise SettingsError(f"{self._path}: key {at} is not an object")
-        if "d" in entry:
-            raise SettingsError(f"{self._path}: key {at} is a private key: it must not lie here")
-        fixed = {"kty": "OKP", "crv": "Ed25519"}
-        if any(entry.get(name) != value for name, value in fixed.items()) or entry.get("alg", ALGORITHM) != ALGORITHM:
-            raise SettingsError(f"{self._path}: key {at} is not an Ed25519 key for {ALGORITHM}")
-        key_id, x = entry.get("kid"), entry.get("x")
-        if not isinstance(key_id, str) or not key_id or not isinstance(x, str):
-            raise SettingsError(f"{self._path}: key {at} lacks kid or x")
-        try:
-            raw = unb64url(x)
-            Ed25519PublicKey.from_public_bytes(raw)
-        except (TokenInvalid, ValueError):
-            raise SettingsError(f"{self._path}: key {at} is not 32 bytes in base64url") from None
-        return key_id, raw
+            raise SettingsError(f"{name}: key {at} is not an object")
+        if "d" in entry or "k" in entry:  # RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1
+            raise SettingsError(f"{name}: key {at} is a private key: it must not lie here")
+    return entries
+
+
+def _file(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_FILE:
+            raise SettingsError(f"{path} is longer than {_MAX_FILE} bytes: no JWKS")
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _parse(content: bytes, name: str) -> Mapping[str, bytes]:
+    keys: dict[str, bytes] = {}
+    for at, entry in enumerate(jwks_entries(content, name), 1):
+        key_id, raw = _key(entry, at, name)
+        if key_id in keys:
+            raise SettingsError(f"{name}: key {at} has the kid of another")
+        keys[key_id] = raw
+    return keys
+
+
+def _key(entry: Mapping[str, Any], at: int, name: str) -> tuple[str, bytes]:
+    fixed = {"kty": "OKP", "crv": "Ed25519"}
+    if any(entry.get(member) != value for member, value in fixed.items()) or entry.get("alg", ALGORITHM) != ALGORITHM:
+        raise SettingsError(f"{name}: key {at} is not an Ed25519 key for {ALGORITHM}")
+    key_id, x = entry.get("kid"), entry.get("x")
+    if not isinstance(key_id, str) or not key_id or not isinstance(x, str):
+        raise SettingsError(f"{name}: key {at} lacks kid or x")
+    try:
+        raw = unb64url(x)
+        Ed25519PublicKey.from_public_bytes(raw)
+    except (TokenInvalid, ValueError):
+        raise SettingsError(f"{name}: key {at} is not 32 bytes in base64url") from None
+    return key_id, raw
