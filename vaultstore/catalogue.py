@@ -55,7 +55,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model with encrypted fields."""
+    """A model; one without encrypted fields has rows and clear columns, which a policy speaks of as well."""
 
     name: str
     table: str

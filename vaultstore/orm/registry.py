@@ -78,6 +78,10 @@ class ModelInfo:
             dict.fromkeys(k for k in (self.subject_key, self.row_key, self.scope_key) if k)
         )
         """Attributes that are bound into every AAD of a row, so that none of them may change."""
+        self.unmoved: tuple[str, ...] = tuple(
+            dict.fromkeys([*self.fixed, *(mapper.get_property_by_column(c).key for c in mapper.primary_key)])
+        )
+        """These and the primary key: what no update sets."""
         self.sealed_keys: tuple[str, ...] = tuple(key for f in self.fields for key in f.keys)
         self.computed_keys: frozenset[str] = frozenset(
             [key for f in self.fields for key in f.keys[1:]] + [f.index_key for f in self.fields if f.index]
@@ -140,7 +144,7 @@ def _catalogued(field: FieldInfo) -> Field:
 class Guarded:
     """Columns of one table, by column name and attribute name alike."""
 
-    model: str
+    info: ModelInfo
     sealed: frozenset[str]
     fixed: frozenset[str]
     primary: frozenset[str]
@@ -149,19 +153,19 @@ class Guarded:
 def _guarded(infos: Iterable[ModelInfo]) -> Iterator[tuple[Table, Guarded]]:
     for info in infos:
         mapper = info.mapper
-        sealed, fixed, primary = set(info.sealed_keys), set(info.fixed), set()
+        sealed, fixed, primary = set(info.sealed_keys), set(info.unmoved), set()
         for prop in mapper.column_attrs:
             for column in prop.columns:
                 name = str(getattr(column, "name", prop.key))
                 if isinstance(column.type, SealedType | BlindIndexType):
                     sealed |= {prop.key, name}
-                elif prop.key in info.fixed:
+                elif prop.key in info.unmoved:
                     fixed.add(name)
                 if column in mapper.primary_key:
                     primary |= {prop.key, name}
         for table in mapper.tables:
             if isinstance(table, Table):
-                yield table, Guarded(info.name, frozenset(sealed), frozenset(fixed), frozenset(primary))
+                yield table, Guarded(info, frozenset(sealed), frozenset(fixed), frozenset(primary))
 
 
 class ModelRegistry:
@@ -174,9 +178,9 @@ class ModelRegistry:
     def __init__(self, *bases: type[Any]) -> None:
         self._bases = bases
         self._infos = {info.name: info for info in self._collect()}
-        self.catalogue = Catalogue({n: i.model for n, i in self._infos.items() if i.fields}, scope_names())
+        self.catalogue = Catalogue({name: info.model for name, info in self._infos.items()}, scope_names())
         self.guarded: Mapping[Table, Guarded] = dict(_guarded(self))
-        """Tables with sealed columns -> what no UPDATE statement may set."""
+        """Tables of models -> what no UPDATE statement may set."""
         self.unique_indexes = tuple(
             (c.table.name, c.name, info.name, f.name)
             for info in self
@@ -188,8 +192,8 @@ class ModelRegistry:
         """Compiled rights of the purposes that were used, by purpose name and digest; access.py keeps it."""
 
     def __iter__(self) -> Iterator[ModelInfo]:
-        """The models that have encrypted fields."""
-        return (info for info in self._infos.values() if info.fields)
+        """Every model; bases come before what inherits from them."""
+        return iter(self._infos.values())
 
     def _collect(self) -> list[ModelInfo]:
         infos: dict[str, ModelInfo] = {}
@@ -206,8 +210,6 @@ class ModelRegistry:
             registry.configure()
             for mapper in registry.mappers:
                 info = info_of(mapper)
-                if not info.fields:
-                    continue
                 other = infos.setdefault(info.name, info)
                 if other is not info:
                     raise ModelError(f"two models are called {info.name}: a policy could not tell them apart")

@@ -5,7 +5,7 @@ from vaultstore.policy.bound import BoundPolicy
 from vaultstore.policy.check import Report, check
 from vaultstore.policy.lock import Lock, LockChange, write_lock
 from vaultstore.policy.matrix import Cell, Explanation, explain, matrix
-from vaultstore.policy.model import Category, Limit, ModelRead, Never, PolicyTest, Purpose, Requirements
+from vaultstore.policy.model import Category, Limit, ModelRead, Never, PolicyTest, Purpose, Requirements, Service
 from vaultstore.policy.policy import Policy
 from vaultstore.policy.remarks import Remark
 from vaultstore.policy.rights import Decision
@@ -29,6 +29,7 @@ __all__ = [
     "Remark",
     "Report",
     "Requirements",
+    "Service",
     "check",
     "explain",
     "matrix",

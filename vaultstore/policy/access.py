@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["KeyAccess", "PurposeKeys"]
 
@@ -20,6 +20,8 @@ class PurposeKeys:
     """Categories it writes, with the projections of their fields."""
     hmac: frozenset[str]
     """Blind indexes of the fields it searches or writes."""
+    ttl: int | None = field(default=None, compare=False)
+    """The longest life of a login in seconds, where the key service has such; `digest` already tells it apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def _field(
     model = _model(model_name, (*path, "model"), places, catalogue)
     if isinstance(model, PolicyError):
         yield model
-    elif model.field(name) is None:
+    elif name and model.field(name) is None:
         near = hint(name, _fields(model))
         yield places.at(*path, "field").error(f"unknown field {shown(name)} of {model.name}{near}")
 

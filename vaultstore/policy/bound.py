@@ -83,6 +83,7 @@ class BoundPolicy:
             unwrap=frozenset().union(*closure["read"].values()),
             wrap=frozenset().union(*closure["seals"].values()),
             hmac=frozenset(hmac),
+            ttl=max(1, int(purpose.ttl.total_seconds())),
         )
 
     def decision(self, purpose: str, model: str, field: str) -> Decision:

@@ -14,6 +14,7 @@ from vaultstore.policy.bound import BoundPolicy
 from vaultstore.policy.lock import Lock
 from vaultstore.policy.model import PolicyTest
 from vaultstore.policy.remarks import Remark, remarks
+from vaultstore.policy.rights import entry_of
 from vaultstore.policy.rules import Rules
 
 __all__ = ["HasRules", "Report", "check"]
@@ -57,15 +58,16 @@ def check(policy: HasRules, catalogue: Catalogue, lock: Lock | str | Path | None
         actual, because = _outcome(bound, test)
         if actual != test.expect:
             verb = {"read": "gets", "search": "searches", "write": "writes"}[test.verb]
-            reason = (
-                f"test failed: {test.purpose} {verb} {test.model}.{test.field}: expected {test.expect}, is {actual}"
-            )
+            what = f"{test.model}.{test.field}" if test.field else f"rows of {test.model}"
+            reason = f"test failed: {test.purpose} {verb} {what}: expected {test.expect}, is {actual}"
             errors.append(rules.places.at("tests", str(number)).error(f"{reason} ({because})"))
     return Report(tuple(errors), warnings, len(rules.tests), bound)
 
 
 def _outcome(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:
     """What is so, and why."""
+    if not test.field:
+        return _rows(bound, test)
     if test.verb == "read":
         decision = bound.decision(test.purpose, test.model, test.field)
         return str(decision), f"{decision.because}, {decision.place}"
@@ -79,6 +81,17 @@ def _outcome(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:
     place = bound.rules.places.at("purposes", purpose.name, test.verb, model.name)
     because = f"{purpose.name} may {test.verb} {', '.join(sorted(listed)) or 'nothing'} of {model.name}, {place}"
     return "allowed" if allowed else "denied", because
+
+
+def _rows(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:
+    purpose, model = bound.purpose(test.purpose), bound.catalogue.models[test.model]
+    sections = {"read": purpose.read, "search": purpose.search, "write": purpose.write}
+    asked = sections if test.verb == "read" else {"write": purpose.write}
+    found = next(((s, name) for s, listed in asked.items() if (name := entry_of(listed, model))), None)
+    if found is None:
+        place = bound.rules.places.at("purposes", purpose.name)
+        return "denied", f"{purpose.name} lists {model.name} not under {' or '.join(asked)}, {place}"
+    return "allowed", f"listed under {found[0]}, {bound.rules.places.at('purposes', purpose.name, *found)}"
 
 
 def _locked(catalogue: Catalogue, lock: Lock | str | Path) -> Iterator[PolicyError]:

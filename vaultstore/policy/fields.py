@@ -14,6 +14,7 @@ __all__ = [
     "MODEL",
     "NAME",
     "PURPOSE",
+    "SERVICE",
     "Pattern",
     "choice",
     "duration",
@@ -47,6 +48,7 @@ NAME = Pattern(r"[a-z][a-z0-9_]{0,47}", "use lower-case letters, digits and _, a
 PURPOSE = Pattern(
     r"(?=.{1,64}\Z)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*", "use lower-case words joined by dots, at most 64"
 )
+SERVICE = Pattern(r"[a-z][a-z0-9_-]{0,47}", "use lower-case letters, digits, - and _, at most 48")
 MODEL = Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,62}", "use the name of a Python class or attribute")
 
 

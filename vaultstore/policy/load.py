@@ -10,16 +10,16 @@ from types import MappingProxyType
 
 from vaultstore.errors import PolicyError
 from vaultstore.policy.document import MAX_BYTES, Entry, Items, Node, Table, parse
-from vaultstore.policy.fields import NAME, PURPOSE, entry, items, number, table, text
+from vaultstore.policy.fields import NAME, PURPOSE, SERVICE, entry, items, number, table, text
 from vaultstore.policy.places import Place, Places
 from vaultstore.policy.purpose import read_purpose
 from vaultstore.policy.rules import Rules
-from vaultstore.policy.sections import Known, read_category, read_never, read_test
+from vaultstore.policy.sections import Known, read_category, read_never, read_service, read_test
 from vaultstore.policy.words import hint, shown
 
 __all__ = ["load_files", "load_texts"]
 
-_TOP = ("version", "timezone", "roles", "categories", "purposes", "never", "tests")
+_TOP = ("version", "timezone", "roles", "categories", "purposes", "services", "never", "tests")
 _MAX_FILES = 256
 # Names of the machine's own database (localtime, posix/..., right/...) mean something else on another machine.
 _ZONE = re.compile(r"UTC|(?!posix/|right/)[A-Za-z_]+(/[A-Za-z0-9_+-]+)+")
@@ -55,6 +55,9 @@ def load_texts(sources: Iterable[tuple[str, bytes]], *, folder: Path | None = No
     for name, found in _named(documents, "purposes", known):
         PURPOSE.check(name, found.place, "purposes")
         known.purposes[name] = table(found.node, f"purpose {name}")
+    services = {}
+    for name, found in _named(documents, "services", known):
+        services[SERVICE.check(name, found.place, "services")] = read_service(name, found.node, known)
     return Rules(
         files=MappingProxyType(files),
         categories=MappingProxyType(known.categories),
@@ -62,6 +65,7 @@ def load_texts(sources: Iterable[tuple[str, bytes]], *, folder: Path | None = No
         never=tuple(read_never(node, n, known) for n, node in enumerate(_listed(documents, "never"))),
         tests=tuple(read_test(node, n, known) for n, node in enumerate(_listed(documents, "tests"))),
         roles=MappingProxyType(known.roles),
+        services=MappingProxyType(services),
         timezone=known.timezone,
         places=Places(MappingProxyType(known.places)),
         folder=folder,

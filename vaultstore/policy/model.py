@@ -135,13 +135,14 @@ class Never:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
-    """An expectation written beside the policy: what a purpose gets of a field."""
+    """An expectation written beside the policy: what a purpose gets of a field, or of a model's rows."""
 
     purpose: str
     model: str
     field: str
+    """"" for the rows and their clear columns."""
     expect: str
-    """``clear``, ``masked:CATEGORY`` or ``denied``; of a search or a write, ``allowed`` or ``denied``."""
+    """``clear``, ``masked:CATEGORY`` or ``denied``; of a search, a write or of rows, ``allowed`` or ``denied``."""
     place: str = ""
     verb: str = "read"
     """``read``, ``search`` or ``write``."""

@@ -10,7 +10,7 @@ from vaultstore.policy.bound import BoundPolicy
 from vaultstore.policy.check import Report, check
 from vaultstore.policy.load import load_files, load_texts
 from vaultstore.policy.lock import Lock
-from vaultstore.policy.model import Category, Never, PolicyTest, Purpose
+from vaultstore.policy.model import Category, Never, PolicyTest, Purpose, Service
 from vaultstore.policy.rules import Rules
 
 __all__ = ["Policy"]
@@ -47,6 +47,11 @@ class Policy:
     def purposes(self) -> Mapping[str, Purpose]:
         """Every purpose by name."""
         return self.rules.purposes
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """Every declared service by name."""
+        return self.rules.services
 
     @property
     def never(self) -> tuple[Never, ...]:

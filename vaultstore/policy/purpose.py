@@ -136,7 +136,7 @@ def _write(node: Node, what: str, path: tuple[str, ...], known: Known) -> Mappin
     result = {}
     for model, body in _models(node, f"{what}, write", (*path, "write"), known).items():
         here, found = f"{what}, write {model}", set()
-        for word, place in words(body, here):
+        for word, place in words(body, here, may_be_empty=True):  # an empty list: rows and their clear columns
             if known.category(word, place, here).projection:
                 raise place.error(f"{here}: {word} is a projection; it is written along with its source category")
             found.add(word)

@@ -1,4 +1,4 @@
-"""The sections of a policy file below its top level: a category, a rule of `never`, a test."""
+"""The sections of a policy file below its top level: a category, a service, a rule of `never`, a test."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from vaultstore.policy.document import Entry, Node, Table
 from vaultstore.policy.fields import MODEL, NAME, choice, entry, flag, table, text, words
-from vaultstore.policy.model import Category, Never, PolicyTest
+from vaultstore.policy.model import KEEPS, Category, Never, PolicyTest, Service
 from vaultstore.policy.places import Place
 from vaultstore.policy.words import hint, shown
 
-__all__ = ["Known", "read_category", "read_never", "read_test", "roles_of"]
+__all__ = ["Known", "read_category", "read_never", "read_service", "read_test", "roles_of"]
 
 _MASKED = "masked:"
 
@@ -59,6 +59,29 @@ def read_category(name: str, node: Node) -> Category:
     if category.sensitive and category.projection:
         raise entries["sensitive"].place.error(f"{what}: sensitivity belongs to the source; a projection is its mask")
     return category
+
+
+def read_service(name: str, node: Node, known: Known) -> Service:
+    """``NAME: {description, purposes, keeps}``."""
+    what, path = f"service {name}", ("services", name)
+    found = table(node, what, ("description", "purposes", "keeps"))
+    purposes, keeps = set(), set()
+    for word, place in words(entry(found, "purposes", what).node, f"{what}, purposes"):
+        purposes.add(known.purpose(word, place, f"{what}, purposes"))
+        known.places[*path, "purposes", word] = place
+    if "keeps" in found.entries:
+        for word, place in words(found.entries["keeps"].node, f"{what}, keeps", may_be_empty=True):
+            if word not in KEEPS:
+                raise place.error(f"{what}, keeps: unknown record {shown(word)}{hint(word, KEEPS)}")
+            keeps.add(word)
+            known.places[*path, "keeps", word] = place
+    description = found.entries.get("description")
+    return Service(
+        name,
+        description=text(description.node, f"{what}, description") if description else "",
+        purposes=frozenset(purposes),
+        keeps=frozenset(keeps),
+    )
 
 
 def roles_of(found: Entry, what: str, known: Known) -> Iterator[tuple[str, Place]]:
@@ -110,26 +133,29 @@ def _exception(target: str, allowed: Entry, path: tuple[str, ...], known: Known)
 
 
 def read_test(node: Node, number: int, known: Known) -> PolicyTest:
-    """``{purpose, model, field, expect, verb}``: test `number` of all files."""
+    """``{purpose, model, field, expect, verb}``: test `number` of all files; without `field`, of the model's rows."""
     what, path = "test", ("tests", str(number))
     found = table(node, what, ("purpose", "model", "field", "expect", "verb"))
     known.places[path] = found.place
-    values = {key: entry(found, key, what) for key in ("purpose", "model", "field", "expect")}
-    for key in ("purpose", "model", "field"):
+    values = {key: entry(found, key, what) for key in ("purpose", "model", "expect")}
+    if "field" in found.entries:
+        values["field"] = found.entries["field"]
+    for key in values.keys() - {"expect"}:
         known.places[*path, key] = values[key].node.place
     words_of = {key: text(value.node, f"{what}, {key}") for key, value in values.items()}
     known.purpose(words_of["purpose"], values["purpose"].node.place, what)
-    for key in ("model", "field"):
+    for key in values.keys() & {"model", "field"}:
         MODEL.check(words_of[key], values[key].node.place, f"{what}, {key}")
-    verb = "read"
+    verb, of_rows = "read", "field" not in values
     if "verb" in found.entries:
-        verb = choice(found.entries["verb"].node, f"{what}, verb", ("read", "search", "write"))
+        verbs = ("read", "write") if of_rows else ("read", "search", "write")
+        verb = choice(found.entries["verb"].node, f"{what}, verb", verbs)
     expect, place = words_of["expect"], values["expect"].node.place
-    if verb != "read":
+    if verb != "read" or of_rows:
         choice(values["expect"].node, f"{what}, expect", ("allowed", "denied"))
     elif expect.startswith(_MASKED):
         if not known.category(expect.removeprefix(_MASKED), place, f"{what}, expect").projection:
             raise place.error(f"{what}, expect: {expect.removeprefix(_MASKED)} is no projection")
     elif expect not in ("clear", "denied"):
         raise place.error(f"{what}, expect: {shown(expect)} is not clear, denied or masked:CATEGORY")
-    return PolicyTest(**words_of, place=str(found.place), verb=verb)
+    return PolicyTest(**{"field": "", **words_of}, place=str(found.place), verb=verb)

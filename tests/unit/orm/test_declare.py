@@ -197,7 +197,8 @@ def test_a_field_brings_its_columns_and_no_plain_one() -> None:
 
 def test_the_catalogue_says_what_the_models_do() -> None:
     catalogue = catalogue_of(Base)
-    assert set(catalogue.models) == {"Member", "Message", "Note", "CallNote", "Sample"}
+    assert set(catalogue.models) == {"Member", "Message", "Note", "CallNote", "Sample", "Lead"}
+    assert catalogue.models["Lead"].fields == ()
     phone = catalogue.models["Member"].field("phone")
     assert phone is not None
     assert (phone.context, phone.type, phone.category) == ("members.phone", "str", "contact")

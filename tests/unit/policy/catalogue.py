@@ -25,7 +25,7 @@ def _index(table: str, name: str, normalizer: str, *, unique: bool = False) -> I
 
 
 def members() -> Catalogue:
-    """Member, ChatMessage and ProfileView."""
+    """Member, ChatMessage and ProfileView, and the two models without encrypted fields."""
     t = "members"
     member = Model(
         "Member",
@@ -84,7 +84,8 @@ def members() -> Catalogue:
             _field(t, "event", "browsing", index=_index(t, "event", "text()", unique=True)),
         ),
     )
-    return Catalogue({m.name: m for m in (member, chat, view)}, SCOPES)
+    lead, notice = Model("Lead", "leads", ()), Model("ConsentNotice", "consent_notices", ())
+    return Catalogue({m.name: m for m in (member, chat, view, lead, notice)}, SCOPES)
 
 
 def with_field(catalogue: Catalogue, model: str, field: Field) -> Catalogue:

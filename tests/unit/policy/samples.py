@@ -59,6 +59,10 @@ tests:
   - {purpose: sales.outreach, model: Member, field: phone, expect: "masked:sales_card"}
   - {purpose: care.complaint, model: Member, field: phone, expect: "masked:care_card"}
   - {purpose: registration, verb: write, model: Member, field: phone, expect: allowed}
+services:
+  crm: {description: the sales page, purposes: [sales.outreach], keeps: [consents]}
+  care-desk:
+    purposes: [care.complaint, registration]
 """
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from vaultstore.errors import PolicyError
-from vaultstore.policy import BoundPolicy, Decision, Policy, explain, matrix
+from vaultstore.policy import BoundPolicy, Decision, Policy, Service, explain, matrix
+from vaultstore.policy.model import KEEPS
 from vaultstore.policy.places import Places
 
 from .catalogue import members
@@ -125,5 +126,35 @@ def test_a_bound_policy_hands_out_its_categories_and_purposes(bound: BoundPolicy
 
 
 def test_reprs_are_short(bound: BoundPolicy) -> None:
-    assert repr(bound) == "<BoundPolicy of 3 purposes over 3 models>"
+    assert repr(bound) == "<BoundPolicy of 3 purposes over 5 models>"
     assert repr(Policy.parse(SMALL)) == "<Policy of 3 purposes from 1 files>"
+
+
+def test_a_service_has_its_purposes_and_what_it_keeps() -> None:
+    services = Policy.parse(SMALL).bind(members()).services
+    assert services == {
+        "crm": Service("crm", "the sales page", frozenset({"sales.outreach"}), frozenset({"consents"})),
+        "care-desk": Service("care-desk", "", frozenset({"care.complaint", "registration"})),
+    }
+
+
+def test_where_no_service_is_declared_one_serves_everything() -> None:
+    [app] = Policy.parse(SMALL.partition("services:")[0]).bind(members()).services.values()
+    assert (app.name, set(app.purposes), app.keeps) == ("app", {*Policy.parse(SMALL).purposes}, frozenset(KEEPS))
+
+
+def test_services_change_no_digest() -> None:
+    with_services = Policy.parse(SMALL).bind(members())
+    without = Policy.parse(SMALL.partition("services:")[0]).bind(members())
+    for name in with_services.purposes:
+        assert without.digest(name) == with_services.digest(name)
+
+
+def test_a_model_without_encrypted_fields_is_listed_with_empty_lists() -> None:
+    text = changed("    write: {Member: [contact]}", "    read: {Lead: {categories: []}}\n    write: {Lead: []}")
+    policy = Policy.parse(text).bind(members())
+    closure = policy.closure("registration")
+    assert (closure["read"], closure["write"], closure["seals"]) == ({"Lead": []}, {"Lead": []}, {"Lead": []})
+    assert (closure["search"], closure["fields"]) == ({}, {})
+    keys = policy.key_access("i").purposes["registration"]
+    assert (keys.unwrap, keys.wrap, keys.hmac) == (frozenset(), frozenset(), frozenset())
