@@ -44,6 +44,7 @@ CLAIMS: dict[str, Any] = {
     "pol": PURPOSES["sales.outreach"]["digest"],
     "attrs": {"store": "上海一店"},
 }
+TICKET: dict[str, Any] = {"kid": "k-1", "logins": ["vs_s_app", "vs_s_crm"], "mac": "0f" * 32}
 SELF = {"purpose": "member.self", "role": "member", "pol": PURPOSES["member.self"]["digest"], "sub": ANNA}
 CARE = {"purpose": "care.complaint", "role": "care_agent", "pol": PURPOSES["care.complaint"]["digest"]}
 
@@ -81,6 +82,8 @@ ACCEPTED = {
     "an issuer's clock five seconds ahead": token({"iat": NOW + 5, "nbf": NOW + 5}),
     "the last second": token({"iat": NOW - 899, "nbf": NOW - 899, "exp": NOW + 1}),
     "no attributes": token({"attrs": {}}),
+    "asked for by a service": token({"act": {"sub": "crm"}}),
+    "a ticket": token({"ticket": TICKET}),
 }
 
 INVALID = {
@@ -113,7 +116,7 @@ INVALID = {
     "an expiry too far away": token({"exp": NOW + 901}),
     "times that contradict": token({"nbf": NOW - 1}),
     "a time that is no integer": token({"exp": NOW + 900.5}),
-    "an unknown claim": token({"act": {"sub": "u-18"}}),
+    "an unknown claim": token({"scope": "all"}),
     "an unknown purpose": token({"purpose": "sales.export"}),
     "another purpose's digest": token({"pol": PURPOSES["member.self"]["digest"]}),
     "a role outside the purpose": token({"role": "store_manager"}),
@@ -127,6 +130,23 @@ INVALID = {
     "an attribute that is no text": token({"attrs": {"store": 1}}),
     "an attribute's name that is no identifier": token({"attrs": {"店": "x"}}),
     "a control character": token({"sub": "u\u0000"}),
+    "an actor chain": token({"act": {"sub": "crm", "act": {"sub": "u-18"}}}),
+    "a service without a name": token({"act": {"sub": ""}}),
+    "a service that is no object": token({"act": "crm"}),
+    "a ticket that is no object": token({"ticket": "0f" * 32}),
+    "an empty ticket": token({"ticket": {}}),
+    "a null ticket": token({"ticket": None}),
+    "a ticket with another member": token({"ticket": {**TICKET, "alg": "none"}}),
+    "a ticket without a MAC": token({"ticket": {"kid": "k-1", "logins": ["vs_s_app"]}}),
+    "a ticket for no login": token({"ticket": {**TICKET, "logins": []}}),
+    "a ticket for a login twice": token({"ticket": {**TICKET, "logins": ["vs_s_app", "vs_s_app"]}}),
+    "a ticket for 33 logins": token({"ticket": {**TICKET, "logins": [f"vs_s_{n}" for n in range(33)]}}),
+    "a ticket for a login that is too long": token({"ticket": {**TICKET, "logins": ["x" * 64]}}),
+    "a ticket whose logins are no list": token({"ticket": {**TICKET, "logins": "vs_s_app"}}),
+    "a ticket whose key's id is too long": token({"ticket": {**TICKET, "kid": "k" * 37}}),
+    "a ticket whose key's id is a number": token({"ticket": {**TICKET, "kid": 1}}),
+    "a ticket with a short MAC": token({"ticket": {**TICKET, "mac": "0f" * 31}}),
+    "a ticket with a MAC in upper case": token({"ticket": {**TICKET, "mac": "0F" * 32}}),
     **{f"no {name}": token(without=name) for name in CLAIMS},
 }
 

@@ -1,7 +1,7 @@
 """The claims of a client token: their names, types and bounds.
 
-RFC 7519 names the registered ones; `purpose`, `role`, `pol`, `attrs`, `subjects` and `case` are ours. A claim that this
-version does not know is refused, not ignored: it may be a restriction. docs/formats/tokens.md.
+RFC 7519 names the registered ones, RFC 8693 `act`; the others are ours. A claim that this version does not know is
+refused, not ignored: it may be a restriction. docs/formats/tokens.md.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from vaultstore.errors import TokenInvalid
+from vaultstore.grants import Actor, Grant, Ticket
 from vaultstore.policy.model import Purpose
 
 __all__ = [
@@ -20,11 +22,13 @@ __all__ = [
     "AUDIENCE",
     "LOGIN_AUDIENCE",
     "LOGIN_TYPE",
+    "MAX_LOGINS",
     "MAX_SUBJECTS",
     "SIGNING_KEY",
     "TYPE",
     "Claims",
     "Purposes",
+    "grant_of",
     "own_subject",
     "read_claims",
 ]
@@ -42,9 +46,14 @@ MAX_SUBJECTS = 100
 MAX_TEXT = 256
 """Characters of an actor's id, a role, a purpose, a case, a value of an attribute."""
 MAX_ATTRIBUTES = 32
+MAX_LOGINS = 32
+"""Database logins that a ticket can name."""
+_MAX_LOGIN = 63  # PostgreSQL's NAMEDATALEN - 1
+_MAX_KID = 36
 
 _REQUIRED = ("iss", "aud", "sub", "iat", "nbf", "exp", "jti", "purpose", "role", "pol", "attrs")
-_KNOWN = frozenset((*_REQUIRED, "subjects", "case"))
+_KNOWN = frozenset((*_REQUIRED, "subjects", "case", "act", "ticket"))
+_MAC = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _END_OF_TIME = 253_402_300_800  # the year 10000, which datetime can't hold
 
@@ -78,6 +87,9 @@ class Claims:
     attrs: Mapping[str, str]
     subjects: tuple[uuid.UUID, ...] | None
     case: str | None
+    act: str | None
+    """Name of the service that asked on the actor's behalf."""
+    ticket: Ticket | None
 
     def __repr__(self) -> str:
         return f"<Claims {self.jti}>"
@@ -108,6 +120,23 @@ def read_claims(claims: Mapping[str, Any]) -> Claims:
         attrs=_attributes(claims["attrs"]),
         subjects=_subjects(claims["subjects"]) if "subjects" in claims else None,
         case=_text(claims, "case") if "case" in claims else None,
+        act=_act(claims["act"]) if "act" in claims else None,
+        ticket=_ticket(claims["ticket"]) if "ticket" in claims else None,
+    )
+
+
+def grant_of(claims: Claims, purpose: Purpose) -> Grant:
+    """The grant that these claims stand for. It trusts them: the caller has verified or made them."""
+    return Grant(
+        jti=claims.jti,
+        actor=Actor(claims.sub, claims.role, claims.attrs),
+        purpose=purpose,
+        digest=claims.pol,
+        issued_at=datetime.fromtimestamp(claims.iat, UTC),
+        expires_at=datetime.fromtimestamp(claims.exp, UTC),
+        subjects=claims.subjects,
+        case=claims.case,
+        ticket=claims.ticket,
     )
 
 
@@ -127,9 +156,9 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object, longest: int = MAX_TEXT) -> bool:
     # Not printable: control characters (PostgreSQL takes no NUL), lone surrogates (UTF-8 takes none), line separators.
-    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 def _time(claims: Mapping[str, Any], name: str) -> int:
@@ -167,3 +196,24 @@ def _subjects(value: object) -> tuple[uuid.UUID, ...]:
     if len(set(subjects)) != len(subjects):
         raise TokenInvalid("the token's 'subjects' names one twice")
     return subjects
+
+
+def _act(value: object) -> str:
+    if not isinstance(value, dict) or value.keys() != {"sub"} or not _is_text(value["sub"]):
+        raise TokenInvalid("the token's 'act' is not an object with a service's name as 'sub', and nothing else")
+    return str(value["sub"])
+
+
+def _ticket(value: object) -> Ticket:
+    if not isinstance(value, dict) or value.keys() != {"kid", "logins", "mac"}:
+        raise TokenInvalid("the token's 'ticket' is not an object of kid, logins and mac, and nothing else")
+    kid, logins, mac = value["kid"], value["logins"], value["mac"]
+    if not _is_text(kid, _MAX_KID):
+        raise TokenInvalid(f"the 'kid' of the token's 'ticket' is not 1 to {_MAX_KID} printable characters")
+    if not isinstance(mac, str) or not _MAC.fullmatch(mac):
+        raise TokenInvalid("the 'mac' of the token's 'ticket' is not 64 digits of lower-case hex")
+    if not isinstance(logins, list) or not 0 < len(logins) <= MAX_LOGINS:
+        raise TokenInvalid(f"the 'logins' of the token's 'ticket' are not a list of 1 to {MAX_LOGINS}")
+    if not all(_is_text(login, _MAX_LOGIN) for login in logins) or len(set(logins)) != len(logins):
+        raise TokenInvalid(f"the 'logins' of the token's 'ticket' are not names of at most {_MAX_LOGIN}, each once")
+    return Ticket(kid, tuple(logins), mac)

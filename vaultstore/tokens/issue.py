@@ -10,26 +10,39 @@ from typing import Any, NoReturn
 
 from uuid_utils.compat import uuid7
 
-from vaultstore.errors import IssueDenied, PolicyError, TokenInvalid
-from vaultstore.grants import Actor, Grant
+from vaultstore.canonical import canonical_json
+from vaultstore.errors import IssueDenied, KeyServiceRefused, PolicyError, TokenInvalid
+from vaultstore.grants import Actor, Grant, Ticket
 from vaultstore.keys.protocols import Signer
 from vaultstore.policy.model import Purpose
-from vaultstore.tokens.claims import AUDIENCE, MAX_SUBJECTS, TYPE, Purposes, own_subject, read_claims
-from vaultstore.tokens.compact import MAX_TOKEN_SIZE
+from vaultstore.tokens.claims import AUDIENCE, MAX_SUBJECTS, TYPE, Purposes, grant_of, own_subject, read_claims
+from vaultstore.tokens.compact import MAX_TOKEN_SIZE, parse_object
 from vaultstore.tokens.exchange import login_token
 from vaultstore.tokens.signing import TokenSigner
 
-__all__ = ["Issuer"]
+__all__ = ["Issuer", "Ticketer"]
+
+Ticketer = Callable[[Grant], Ticket]
+"""Gives the ticket of a grant that has none. Raises KeyServiceError where the database can't make it."""
 
 
 class Issuer:
     """Signs client tokens, and the login tokens that they are exchanged for. Safe to use from several threads.
 
-    Who holds one can act as anybody: it belongs in the process that has verified the actor's identity.
+    Who holds one can act as anybody: it belongs in the process that has verified the actor's identity. `ticketer`
+    has a strict database MAC what a token will grant; it is asked with the very grant that a verifier will read.
     """
 
-    def __init__(self, keys: Signer, policy: Purposes, issuer_name: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        keys: Signer,
+        policy: Purposes,
+        issuer_name: str,
+        clock: Callable[[], datetime],
+        ticketer: Ticketer | None = None,
+    ) -> None:
         self._signer, self._policy, self._issuer, self._clock = TokenSigner(keys), policy, issuer_name, clock
+        self._ticketer = ticketer
 
     def __repr__(self) -> str:
         return f"<Issuer {self._issuer}>"
@@ -41,12 +54,14 @@ class Issuer:
         subjects: Iterable[uuid.UUID] | None = None,
         case: str | None = None,
         ttl: timedelta | None = None,
+        *,
+        act: str | None = None,
     ) -> str:
         """A client token that binds `actor` to `purpose`, a JWT of at most 8 KiB.
 
         `subjects` narrows it to these (None: whomever the purpose allows), `case` is the id of a case, `ttl` is cut
-        to whole seconds and defaults to the purpose's. Raises IssueDenied, saying what the policy would allow, and
-        KeyServiceError where it can't be signed.
+        to whole seconds and defaults to the purpose's, `act` names the service that asks for the actor. Raises
+        IssueDenied, saying what the policy would allow, and KeyServiceError where it can't be signed.
         """
         allowed = self._purpose(actor, purpose)
         named = _subjects(actor, allowed, None if subjects is None else tuple(subjects))
@@ -70,10 +85,14 @@ class Issuer:
             claims["subjects"] = [str(subject) for subject in named]
         if case is not None:
             claims["case"] = case
+        if act is not None:
+            claims["act"] = {"sub": act}
         try:
             read_claims(claims)  # what we sign, we accept
         except TokenInvalid as flaw:
             raise IssueDenied(f"such a token would be refused: {flaw}") from None
+        if self._ticketer is not None:
+            claims["ticket"] = _ticket(self._ticketer, claims, allowed)
         token = self._signer.sign(TYPE, claims)
         if len(token) > MAX_TOKEN_SIZE:
             raise IssueDenied(f"the token would be longer than {MAX_TOKEN_SIZE} characters: name fewer subjects")
@@ -121,6 +140,17 @@ def _subjects(actor: Actor, purpose: Purpose, subjects: tuple[uuid.UUID, ...] | 
     if purpose.requires.subjects == "named" and subjects is None:
         raise IssueDenied(f"a token for {purpose.name} must name its subjects")
     return subjects
+
+
+def _ticket(ticketer: Ticketer, claims: dict[str, Any], purpose: Purpose) -> dict[str, Any]:
+    """The claim ``ticket``: made over the grant as the signed bytes give it, down to the order of attributes."""
+    made = ticketer(grant_of(read_claims(parse_object(canonical_json(claims), "payload")), purpose))
+    claim = {"kid": made.kid, "logins": list(made.logins), "mac": made.mac}
+    try:
+        read_claims({**claims, "ticket": claim})
+    except TokenInvalid as flaw:
+        raise KeyServiceRefused(f"the database made a ticket that would be refused: {flaw}") from None
+    return claim
 
 
 def _seconds(purpose: Purpose, ttl: timedelta | None) -> int:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import jwt
 
 from vaultstore.errors import PolicyError, TokenExpired, TokenInvalid
-from vaultstore.grants import Actor, Grant
+from vaultstore.grants import Grant
 from vaultstore.policy.model import Purpose
 from vaultstore.tokens import compact
-from vaultstore.tokens.claims import ALGORITHM, TYPE, Claims, Purposes, own_subject, read_claims
+from vaultstore.tokens.claims import ALGORITHM, TYPE, Claims, Purposes, grant_of, own_subject, read_claims
 from vaultstore.tokens.keyset import KeySet, PublicKeySource
 
 __all__ = ["LEEWAY", "Verifier"]
@@ -50,16 +50,7 @@ class Verifier:
             raise TokenInvalid("the token comes from another issuer")
         purpose = self._purpose(claims)
         self._check_times(claims, purpose)
-        return Grant(
-            jti=claims.jti,
-            actor=Actor(claims.sub, claims.role, claims.attrs),
-            purpose=purpose,
-            digest=claims.pol,
-            issued_at=datetime.fromtimestamp(claims.iat, UTC),
-            expires_at=datetime.fromtimestamp(claims.exp, UTC),
-            subjects=claims.subjects,
-            case=claims.case,
-        )
+        return grant_of(claims, purpose)
 
     def _signed_payload(self, token: object) -> bytes:
         parts = compact.split(token)

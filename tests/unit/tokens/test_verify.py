@@ -237,7 +237,7 @@ def test_no_issuer_but_ours(world: World, iss: str) -> None:
     refused(world, world.forge({"iss": iss}), "another issuer")
 
 
-@pytest.mark.parametrize("name", ["act", "scope", "cnf", "client_id", "Subjects"])
+@pytest.mark.parametrize("name", ["may_act", "scope", "cnf", "client_id", "Subjects"])
 def test_a_claim_that_may_restrict_is_not_ignored(world: World, name: str) -> None:
     refused(world, world.forge({name: "x"}), "does not know")
 
@@ -479,7 +479,11 @@ def test_an_edited_token_is_refused_with_our_error(at: int, put: str, cut: int) 
             _WORLD.verifier.verify(edited)
 
 
-@given(claims=st.dictionaries(st.sampled_from([*_WORLD.claims(), "subjects", "case", "act"]), json_values, max_size=4))
+@given(
+    claims=st.dictionaries(
+        st.sampled_from([*_WORLD.claims(), "subjects", "case", "act", "ticket"]), json_values, max_size=4
+    )
+)
 def test_signed_claims_of_any_type_are_refused_with_our_error(claims: dict[str, Any]) -> None:
     refused_quietly(_WORLD.forge({"sub": "secret-actor-id", **claims}))
 
