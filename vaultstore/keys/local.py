@@ -29,7 +29,7 @@ from vaultstore.keys.keyfile import (
     signature_of,
     write_key_file,
 )
-from vaultstore.keys.login import TOKEN_KEY, LoginEnded, check_login
+from vaultstore.keys.login import SIGNING_KEYS, TOKEN_KEY, LoginEnded, check_login
 from vaultstore.keys.protocols import Signature
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 
@@ -135,7 +135,7 @@ class LocalKeys(SecretHandle):
             return KeyMaterial(
                 categories=_completed(old.categories, access.categories),
                 indexes=_completed(old.indexes, access.indexes),
-                signing=_completed(old.signing, [TOKEN_KEY]),
+                signing=_completed(old.signing, SIGNING_KEYS),
                 access=access,
             )
 

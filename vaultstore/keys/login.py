@@ -15,12 +15,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from vaultstore.errors import KeyServiceRefused
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 
-__all__ = ["AUDIENCE", "MAX_LIFETIME", "TOKEN_KEY", "LoginEnded", "check_login", "claimed_purpose"]
+__all__ = [
+    "AUDIENCE",
+    "AUDIT_KEY",
+    "MAX_LIFETIME",
+    "SIGNING_KEYS",
+    "TOKEN_KEY",
+    "LoginEnded",
+    "check_login",
+    "claimed_purpose",
+]
 
 AUDIENCE = "vault"
 MAX_LIFETIME = 60
 """Seconds between ``iat`` and ``exp``, at most."""
 TOKEN_KEY = "tokens"  # noqa: S105 - the name of the key that signs tokens
+AUDIT_KEY = "audit"
+"""Name of the key that signs checkpoints of the log."""
+SIGNING_KEYS = (AUDIT_KEY, TOKEN_KEY)
 _MAX_BYTES = 8192
 
 

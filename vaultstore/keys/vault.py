@@ -12,8 +12,11 @@ from vaultstore.errors import KeyServiceRefused, SettingsError
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.login import claimed_purpose
 from vaultstore.keys.protocols import Signature
-from vaultstore.keys.vault_access import VaultNames, provision
+from vaultstore.keys.vault_access import wanted
+from vaultstore.keys.vault_change import VaultChange, changes, make
 from vaultstore.keys.vault_client import Answer, OnRequest, VaultClient
+from vaultstore.keys.vault_names import VaultNames, networks
+from vaultstore.keys.vault_resource import Resource
 from vaultstore.keys.vault_service import VaultKeyService
 from vaultstore.policy.access import KeyAccess
 
@@ -28,14 +31,15 @@ class VaultKeys(SecretHandle):
     `token` is the issuer's own (sign and read the key ``tokens``; what `provision` needs, if it is called): "" for a
     process that only logs purposes in. `prefix` begins the names of keys and ACLs and belongs to one store;
     `auth_mount` is a JWT auth mount of its own. `batch` is the most items in a request (150 suits a stock OpenBao,
-    which counts JSON strings); `timeout` is (connect, read) in seconds; `login_ttl` the life of a login in seconds;
-    `bound_cidrs` the only networks that logins and their tokens may come from; `ca` the path of a CA bundle;
-    `on_request` is called before every request. VAULT_ADDR and VAULT_TOKEN are never read.
+    which counts JSON strings); `timeout` is (connect, read) in seconds; `login_ttl` the longest life of a login in
+    seconds (a purpose's own may be shorter); `bound_cidrs` the only networks that logins and their tokens may come
+    from; `hmac_rate` the most requests a second that one index key answers to an address (0: any number); `ca` the path
+    of a CA bundle; `on_request` is called before every request. VAULT_ADDR and VAULT_TOKEN are never read.
 
     Raises SettingsError for a URL, name or batch that can't be used.
     """
 
-    __slots__ = ("_batch", "_bound_cidrs", "_client", "_login_ttl", "_names", "_token")
+    __slots__ = ("_batch", "_bound_cidrs", "_client", "_hmac_rate", "_login_ttl", "_names", "_namespace", "_token")
 
     def __init__(
         self,
@@ -51,13 +55,17 @@ class VaultKeys(SecretHandle):
         namespace: str | None = None,
         login_ttl: int = 900,
         bound_cidrs: Sequence[str] = (),
+        hmac_rate: int = 0,
         retries: int = 2,
         on_request: OnRequest | None = None,
     ) -> None:
         if not 1 <= batch <= 10_000:
             raise SettingsError(f"batch must be between 1 and 10000 items, not {batch}")
         self._names = VaultNames(mount, prefix, auth_mount)
-        self._token, self._batch, self._login_ttl, self._bound_cidrs = token, batch, login_ttl, tuple(bound_cidrs)
+        if login_ttl < 1 or hmac_rate < 0:
+            raise SettingsError("login_ttl is at least 1 second, and hmac_rate no less than 0")
+        self._token, self._batch, self._login_ttl, self._hmac_rate = token, batch, login_ttl, hmac_rate
+        self._bound_cidrs, self._namespace = networks(bound_cidrs), namespace
         self._client = VaultClient(
             url, timeout=timeout, ca=ca, namespace=namespace, retries=retries, on_request=on_request
         )
@@ -66,7 +74,7 @@ class VaultKeys(SecretHandle):
         """Sign `payload` with the newest version of the key called `name`, see Signer. One request."""
         path = f"{self._names.mount}/sign/{self._names.signing(name)}"
         body = {"input": base64.b64encode(payload).decode(), "marshaling_algorithm": "jws"}
-        text = self._request("POST", path, body, items=1).data.get("signature")
+        text = self.request("POST", path, body, items=1).data.get("signature")
         scheme, _, rest = str(text).partition(":v")
         version, _, encoded = rest.partition(":")
         value = _from_base64url(encoded)
@@ -76,7 +84,7 @@ class VaultKeys(SecretHandle):
 
     def public_keys(self, name: str) -> Mapping[str, bytes]:
         """Key id -> raw public key (32 bytes) of every version that may still verify, see Signer. One request."""
-        data = self._request("GET", f"{self._names.mount}/keys/{self._names.signing(name)}").data
+        data = self.request("GET", f"{self._names.mount}/keys/{self._names.signing(name)}").data
         keys, oldest = data.get("keys"), data.get("min_decryption_version", 1)
         if data.get("type") != "ed25519" or not isinstance(keys, dict):
             raise KeyServiceRefused(f"the key {name} does not sign with Ed25519")
@@ -105,15 +113,57 @@ class VaultKeys(SecretHandle):
             )
         return VaultKeyService(self._client, self._names, purpose=purpose, token=token, batch=self._batch)
 
+    @property
+    def names(self) -> VaultNames:
+        """Mounts, and the names of keys, ACL policies and JWT roles."""
+        return self._names
+
     def provision(self, access: KeyAccess) -> None:
-        """Bring Vault to what `access` says, see Keys. It takes a token that may; running it again changes nothing."""
-        provision(self._request, self._names, access, ttl=self._login_ttl, bound_cidrs=self._bound_cidrs)
+        """Bring Vault to what `access` says, see Keys. It takes a token that may; running it again changes nothing.
+
+        Raises SettingsError where something of that name is there but is not ours or has another type.
+        """
+        for change in self.changes(access):
+            self.make(change)
+
+    def wanted(self, access: KeyAccess) -> tuple[Resource, ...]:
+        """Everything that Vault must hold for `access`. No request."""
+        return wanted(
+            self._names,
+            access,
+            ttl=self._login_ttl,
+            bound_cidrs=self._bound_cidrs,
+            hmac_rate=self._hmac_rate,
+            namespaced=self._namespace is not None,
+        )
+
+    def changes(self, access: KeyAccess) -> list[VaultChange]:
+        """What `provision` would do, in its order. Reads only."""
+        return changes(self.request, self._names, self.wanted(access))
+
+    def make(self, change: VaultChange) -> None:
+        """Make one of `changes`. Making it again does no harm."""
+        make(self.request, change)
+
+    def capabilities(self, service: VaultKeyService, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """What Vault says a login may do at each path; nothing there is tried. One request with this token."""
+        body = {"token": service._token, "paths": list(paths)}
+        data = self.request("POST", "sys/capabilities", body).data
+        return {path: frozenset(data.get(path) or ()) - {"deny"} for path in paths}
 
     def rotate(self, category: str) -> int:
         """Add a version to a category's key; new wraps use it, old wraps still open. Returns its number."""
         path = f"{self._names.mount}/keys/{self._names.category(category)}"
-        self._request("POST", f"{path}/rotate")
-        return int(self._request("GET", path).data["latest_version"])
+        self.request("POST", f"{path}/rotate")
+        return int(self.request("GET", path).data["latest_version"])
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, items: int = 0, expect: Collection[int] = ()
+    ) -> Answer:
+        """One request with this object's own token, see VaultClient."""
+        if not self._token:
+            raise KeyServiceRefused("these keys were opened without a token of their own, or closed")
+        return self._client.request(method, path, body, token=self._token, items=items, expect=expect)
 
     def close(self) -> None:
         """Close the connections and forget the token, which stays valid: it is not ours to revoke."""
@@ -125,13 +175,6 @@ class VaultKeys(SecretHandle):
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-    def _request(
-        self, method: str, path: str, body: Any = None, *, items: int = 0, expect: Collection[int] = ()
-    ) -> Answer:
-        if not self._token:
-            raise KeyServiceRefused("these keys were opened without a token of their own, or closed")
-        return self._client.request(method, path, body, token=self._token, items=items, expect=expect)
 
 
 def _from_base64url(text: str) -> bytes:

@@ -1,80 +1,56 @@
 """What Vault must hold for a policy: keys, the verification of login tokens, and a role and an ACL for each purpose.
 
-VaultKeys owns its Transit mount's configuration, its JWT auth mount, and the ACL policies whose names begin with its
-prefix. Nothing here reads a data key.
+VaultKeys owns its Transit mount's configuration, its JWT auth mount, and the ACL policies that it wrote under its
+prefix. Nothing here reads a data key, or asks a server.
 """
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from vaultstore.errors import KeyServiceRefused, SettingsError
-from vaultstore.keys.login import AUDIENCE, TOKEN_KEY
-from vaultstore.keys.vault_client import Answer
+from vaultstore.errors import SettingsError
+from vaultstore.keys.login import AUDIENCE, SIGNING_KEYS, TOKEN_KEY
+from vaultstore.keys.vault_acl import acl_text
+from vaultstore.keys.vault_client import AUDITED_HEADER
+from vaultstore.keys.vault_names import VaultNames
+from vaultstore.keys.vault_resource import PublicKeys, Resource
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 
-__all__ = ["VaultNames", "acl_text", "provision", "role_of"]
+__all__ = ["AUDITED", "role_of", "wanted"]
 
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_AUDITED = ("reference", "context")
-
-Request = Callable[..., Answer]
-"""``request(method, path, body=None, *, expect=())`` with the provisioner's token."""
+AUDITED = ("context", "reference")
+"""What Vault's audit log shows in clear of each item: neither is secret, both join it to our own log."""
 
 
-@dataclass(frozen=True, slots=True)
-class VaultNames:
-    """Names of what one store keeps in a Vault. A prefix belongs to one store in a Vault (namespace)."""
+def wanted(
+    names: VaultNames,
+    access: KeyAccess,
+    *,
+    ttl: int,
+    bound_cidrs: Sequence[str] = (),
+    hmac_rate: int = 0,
+    namespaced: bool = False,
+) -> tuple[Resource, ...]:
+    """Everything that a Vault must hold for `access`, in an order in which it can be made.
 
-    mount: str = "transit"
-    prefix: str = "vs-"
-    auth_mount: str = "jwt"
-
-    def __post_init__(self) -> None:
-        for name in (self.mount, self.auth_mount):
-            if not all(_NAME.fullmatch(part) for part in name.split("/")):
-                raise SettingsError(f"not a name for a mount: {name!r}")
-        if not re.fullmatch(r"[a-z0-9_][a-z0-9_.-]*", self.prefix):  # Vault keeps ACL names in lower case
-            raise SettingsError(f"not a prefix for keys and ACLs (lower case letters, digits, _ . -): {self.prefix!r}")
-
-    def category(self, name: str) -> str:
-        """Transit key of a category."""
-        return f"{self.prefix}cat-{_plain('category', name)}"
-
-    def index(self, name: str) -> str:
-        """Transit key of a blind index."""
-        return f"{self.prefix}idx-{_plain('index', name)}"
-
-    def signing(self, name: str) -> str:
-        """Transit key that signs."""
-        return f"{self.prefix}sig-{_plain('signing key', name)}"
-
-    def acl(self, purpose: str) -> str:
-        """ACL policy of a purpose."""
-        return f"{self.prefix}{_plain('purpose', purpose)}"
-
-
-def acl_text(names: VaultNames, rights: PurposeKeys) -> str:
-    """The ACL policy (HCL) of one purpose: its categories and indexes, and its own token's end.
-
-    Rewrapping takes the rights to unwrap and to wrap: together they allow the same, with the data key in sight.
+    `ttl` is the longest life of a login and `hmac_rate` the most requests a second for one index key (0: any).
+    In a namespace there are no audited headers and no quotas: both belong to the root namespace.
+    Raises SettingsError for what Vault could not keep.
     """
-    keys = [
-        *(f"decrypt/{names.category(name)}" for name in rights.unwrap),
-        *(f"encrypt/{names.category(name)}" for name in rights.wrap),
-        *(f"rewrap/{names.category(name)}" for name in rights.unwrap & rights.wrap),
-        *(f"hmac/{names.index(name)}" for name in rights.hmac),
-    ]
-    paths = [(f"{names.mount}/{path}", "update") for path in sorted(keys)]
-    paths += [("auth/token/lookup-self", "read"), ("auth/token/revoke-self", "update")]
-    return "".join(f'path "{path}" {{\n  capabilities = ["{capability}"]\n}}\n' for path, capability in paths)
+    for purpose in access.purposes:
+        if names.acl(purpose) != names.acl(purpose).lower():
+            raise SettingsError(f"Vault keeps ACL names in lower case, so a purpose can't be called {purpose!r}")
+    if hmac_rate and namespaced:
+        raise SettingsError("rate quotas belong to Vault's root namespace: set one there, and hmac_rate to 0 here")
+    return (
+        *_transit(names, namespaced=namespaced),
+        *_keys(names, access),
+        *_auth(names, access.issuer),
+        *(_quota(names, index, hmac_rate) for index in access.indexes if hmac_rate),
+        *(_acl(names, purpose, rights) for purpose, rights in sorted(access.purposes.items())),
+        *(_role(names, purpose, rights, ttl, bound_cidrs) for purpose, rights in sorted(access.purposes.items())),
+    )
 
 
 def role_of(
@@ -82,123 +58,100 @@ def role_of(
 ) -> dict[str, Any]:
     """The JWT role of one purpose: only a login token of exactly this purpose and digest gets its one ACL policy.
 
-    `ttl` is the life of a login in seconds. The leeways of -1 mean none: Vault's defaults accept expired tokens.
+    `ttl` is the life of a login in seconds, where the purpose has no shorter one. The leeways of -1 mean none: Vault's
+    defaults accept expired tokens. What is not wanted is named too: Vault keeps whatever a write leaves out.
     """
+    life = ttl if rights.ttl is None else min(ttl, rights.ttl)
     return {
         "role_type": "jwt",
         "user_claim": "sub",
+        "user_claim_json_pointer": False,
+        "groups_claim": "",
         "bound_audiences": [AUDIENCE],
         "bound_claims_type": "string",
         "bound_claims": {"purpose": purpose, "pol": rights.digest},
+        "bound_subject": "",
         "claim_mappings": {"purpose": "purpose", "jti": "jti"},
         "clock_skew_leeway": -1,
         "expiration_leeway": -1,
         "not_before_leeway": -1,
         "allowed_redirect_uris": [],
+        "verbose_oidc_logging": False,
         "token_policies": [names.acl(purpose)],
+        "token_policies_template_claims": False,
         "token_no_default_policy": True,
         "token_type": "service",
-        "token_ttl": ttl,
-        "token_max_ttl": ttl,
+        "token_ttl": life,
+        "token_max_ttl": life,
+        "token_explicit_max_ttl": life,
+        "token_period": 0,
+        "token_num_uses": 0,
         "token_bound_cidrs": list(bound_cidrs),
     }
 
 
-def provision(
-    request: Request, names: VaultNames, access: KeyAccess, *, ttl: int, bound_cidrs: Sequence[str] = ()
-) -> None:
-    """Bring a Vault to what `access` says. Running it again changes nothing; purposes that are gone lose their role.
+def _transit(names: VaultNames, *, namespaced: bool) -> Iterator[Resource]:
+    yield _mount(f"sys/mounts/{names.mount}", names.mount, "transit")
+    yield Resource("setting", names.mount, f"{names.mount}/config/keys", {"disable_upsert": True})
+    in_clear = {"audit_non_hmac_request_keys": list(AUDITED), "audit_non_hmac_response_keys": []}
+    yield Resource("audit", names.mount, f"sys/mounts/{names.mount}/tune", in_clear)
+    if not namespaced:
+        path = f"sys/config/auditing/request-headers/{AUDITED_HEADER}"
+        yield Resource("header", AUDITED_HEADER, path, {"hmac": False}, create={"hmac": False})
 
-    Raises KeyServiceUnavailable, KeyServiceRefused (the token may not), or SettingsError where something of that name
-    is there but is not ours or has another type.
-    """
-    for purpose in access.purposes:
-        if names.acl(purpose) != names.acl(purpose).lower():
-            raise SettingsError(f"Vault keeps ACL names in lower case, so a purpose can't be called {purpose!r}")
-    _mount(request, f"sys/mounts/{names.mount}", "transit")
-    _write(request, f"{names.mount}/config/keys", {"disable_upsert": True})
-    _audit_in_clear(request, names)
+
+def _keys(names: VaultNames, access: KeyAccess) -> Iterator[Resource]:
     for category in sorted(access.categories):
-        _key(request, names, names.category(category), {"type": "aes256-gcm96", "derived": True})
+        derived = {"type": "aes256-gcm96", "derived": True}
+        yield _key(names, names.category(category), derived, convergent_encryption=False)
     for index in access.indexes:
-        _key(request, names, names.index(index), {"type": "hmac", "key_size": 32})
-    tokens = _key(request, names, names.signing(TOKEN_KEY), {"type": "ed25519"})
-    _mount(request, f"sys/auth/{names.auth_mount}", "jwt")
-    _trust(request, names, access.issuer, [version["public_key"] for version in tokens["keys"].values()])
-    for purpose, rights in sorted(access.purposes.items()):
-        _write(request, f"sys/policies/acl/{names.acl(purpose)}", {"policy": acl_text(names, rights)})
-        role = role_of(names, purpose, rights, ttl=ttl, bound_cidrs=bound_cidrs)
-        _write(request, f"auth/{names.auth_mount}/role/{purpose}", role)
-    _remove_former(request, names, access)
+        yield _key(names, names.index(index), {"type": "hmac", "key_size": 32})
+    for name in SIGNING_KEYS:
+        yield _key(names, names.signing(name), {"type": "ed25519"})
 
 
-def _write(request: Request, path: str, wanted: dict[str, Any]) -> None:
-    """Write what is not so already: an unchanged deployment is only read, and its audit log stays quiet."""
-    found = request("GET", path, expect=(404,)).data
-    if any((found.get(name) or None) != (value or None) for name, value in wanted.items()):
-        request("POST", path, wanted)
-
-
-def _mount(request: Request, path: str, kind: str) -> None:
-    found = request("GET", path, expect=(400, 404))  # 400 is how a missing mount is reported
-    if found.status >= 400:
-        # Another process may have made it meanwhile: what counts is what is there afterwards.
-        request("POST", path, {"type": kind}, expect=(400,))
-        found = request("GET", path)
-    if found.data.get("type") != kind:
-        raise SettingsError(f"the mount {path} is of type {found.data.get('type')}, not {kind}")
-
-
-def _audit_in_clear(request: Request, names: VaultNames) -> None:
-    """Let Vault's audit log show each item's reference and wrap context: neither is secret, both join it to ours."""
-    path = f"sys/mounts/{names.mount}/tune"
-    known = request("GET", path).data.get("audit_non_hmac_request_keys") or []
-    if not set(_AUDITED) <= set(known):
-        request("POST", path, {"audit_non_hmac_request_keys": sorted({*known, *_AUDITED})})
-
-
-def _key(request: Request, names: VaultNames, name: str, wanted: dict[str, Any]) -> dict[str, Any]:
+def _key(names: VaultNames, name: str, create: dict[str, Any], **more: Any) -> Resource:
     path = f"{names.mount}/keys/{name}"
-    found = request("GET", path, expect=(404,))
-    if found.status == 404:
-        request("POST", path, wanted)
-        found = request("GET", path)
-    for setting, value in {**wanted, "exportable": False, "allow_plaintext_backup": False}.items():
-        if found.data.get(setting, value) != value:
-            raise SettingsError(f"the key {name} is there, but its {setting} is not {value!r}: make another prefix")
-    return found.data
+    # None of these can be undone, so a key that is otherwise can only be given up.
+    fixed = {**create, **more, "exportable": False, "allow_plaintext_backup": False, "imported_key": False}
+    settings = {"deletion_allowed": False}
+    return Resource("key", name, path, settings, fixed, create=create, change_path=f"{path}/config")
 
 
-def _trust(request: Request, names: VaultNames, issuer: str, public_keys: list[str]) -> None:
-    path = f"auth/{names.auth_mount}/config"
-    found = request("GET", path, expect=(404,)).data
-    if found.get("oidc_discovery_url") or found.get("jwks_url") or found.get("bound_issuer", "") not in ("", issuer):
-        raise SettingsError(f"the auth mount {names.auth_mount} serves another issuer: give vaultstore one of its own")
-    wanted = {
-        "jwt_validation_pubkeys": [_pem(key) for key in public_keys],
+def _auth(names: VaultNames, issuer: str) -> Iterator[Resource]:
+    yield _mount(f"sys/auth/{names.auth_mount}", f"auth/{names.auth_mount}", "jwt")
+    # A login token in the audit log would be one for whoever reads it; a batch token could not be revoked.
+    tune = {
+        "audit_non_hmac_request_keys": [],
+        "audit_non_hmac_response_keys": [],
+        "token_type": "default-service",
+    }
+    yield Resource("audit", f"auth/{names.auth_mount}", f"sys/auth/{names.auth_mount}/tune", tune)
+    trusted = {
+        "jwt_validation_pubkeys": PublicKeys(f"{names.mount}/keys/{names.signing(TOKEN_KEY)}"),
         "jwt_supported_algs": ["EdDSA"],
         "bound_issuer": issuer,
+        "default_role": "",
     }
-    _write(request, path, wanted)
+    fixed = {"oidc_discovery_url": "", "jwks_url": "", "jwks_pairs": [], "bound_issuer": issuer}
+    yield Resource("trust", names.auth_mount, f"auth/{names.auth_mount}/config", trusted, fixed)
 
 
-def _pem(encoded: str) -> str:
-    """A raw Ed25519 key in base64, as the PEM of its SubjectPublicKeyInfo (RFC 8410)."""
-    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded))
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip()  # as Vault keeps it
+def _mount(path: str, name: str, kind: str) -> Resource:
+    return Resource("mount", name, path, fixed={"type": kind}, create={"type": kind})
 
 
-def _remove_former(request: Request, names: VaultNames, access: KeyAccess) -> None:
-    """Take the rights of purposes that the policy no longer has. Roles that are not of our making stay."""
-    listed = request("LIST", f"auth/{names.auth_mount}/role", expect=(404,))
-    for purpose in sorted(set(listed.data.get("keys") or ()) - set(access.purposes)):
-        path = f"auth/{names.auth_mount}/role/{purpose}"
-        if request("GET", path).data.get("token_policies") == [names.acl(purpose)]:
-            request("DELETE", path)
-            request("DELETE", f"sys/policies/acl/{names.acl(purpose)}")
+def _quota(names: VaultNames, index: str, rate: int) -> Resource:
+    key = names.index(index)
+    limit = {"path": f"{names.mount}/hmac/{key}", "rate": rate, "interval": 1, "block_interval": 0, "role": ""}
+    return Resource("quota", key, f"sys/quotas/rate-limit/{key}", limit)
 
 
-def _plain(kind: str, name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise KeyServiceRefused(f"not a name for a {kind} in Vault (letters, digits, _ . -): {name!r}")
-    return name
+def _acl(names: VaultNames, purpose: str, rights: PurposeKeys) -> Resource:
+    acl = names.acl(purpose)
+    return Resource("acl", acl, names.acl_path(acl), {"policy": acl_text(names, purpose, rights)}, purpose=purpose)
+
+
+def _role(names: VaultNames, purpose: str, rights: PurposeKeys, ttl: int, bound_cidrs: Sequence[str]) -> Resource:
+    role = role_of(names, purpose, rights, ttl=ttl, bound_cidrs=bound_cidrs)
+    return Resource("role", purpose, names.role_path(purpose), role, purpose=purpose)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -27,13 +29,18 @@ from vaultstore.errors import KeyServiceRefused, KeyServiceUnavailable, Settings
 from vaultstore.keys.call import call
 from vaultstore.keys.handle import SecretHandle
 
-__all__ = ["Answer", "OnRequest", "VaultClient"]
+__all__ = ["AUDITED_HEADER", "Answer", "OnRequest", "VaultClient"]
+
+AUDITED_HEADER = "x-vaultstore-request-id"
+"""Header of every request that Vault's audit log shows in clear, with refusals too."""
 
 OnRequest = Callable[[str, str, int], None]
 """Called before each attempt of a request with its method, its path and the number of items in its batch."""
 
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _BACKOFF = 0.1  # seconds before the first retry; doubled for each further one
+_RATED = 7  # times as long where a rate quota said no: quotas count by the second
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,22 +105,27 @@ class VaultClient(SecretHandle):
         token: str = "",
         items: int = 0,
         expect: Collection[int] = (),
+        request_id: str = "",
     ) -> Answer:
         """Send one request (`path` without ``/v1/``) and return the answer to it.
 
+        `request_id` stands in Vault's audit log, with every attempt; without one that fits a header, a fresh id does.
         2xx and the statuses in `expect` are answers. Raises KeyServiceUnavailable (no answer, sealed, overloaded; after
         retries) or KeyServiceRefused (any other status).
         """
+        known = request_id if _REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4())
         deadline = time.monotonic() + self._timeout[1]
         for attempt in range(self._retries + 1):
             if self._on_request is not None:
                 self._on_request(method, path, items)
-            response, trouble, retried = call(self._attempt, method, path, body, token)
+            response, trouble, retried = call(self._attempt, method, path, body, token, known)
             wait = _BACKOFF * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
             if response is not None:
                 if response.status_code in expect or response.status_code < 300:
                     return _answer(response, method, path)
                 trouble, retried = f"status {response.status_code}", response.status_code in _RETRIED
+                if response.status_code == 429:
+                    trouble, wait = "status 429: it is over a rate quota, so ask for less at a time", wait * _RATED
                 wait = max(wait, _retry_after(response))
                 if not retried:
                     raise KeyServiceRefused(f"the key service refused {method} {path} ({_meaning(response)})")
@@ -129,7 +141,9 @@ class VaultClient(SecretHandle):
         if session is not None:
             session.close()
 
-    def _attempt(self, method: str, path: str, body: object, token: str) -> tuple[requests.Response | None, str, bool]:
+    def _attempt(
+        self, method: str, path: str, body: object, token: str, request_id: str
+    ) -> tuple[requests.Response | None, str, bool]:
         """One attempt: the response, or what went wrong and whether another attempt may help. Lets no exception out."""
         adapter = RawAdapter(
             base_uri=self._url,
@@ -141,7 +155,8 @@ class VaultClient(SecretHandle):
             allow_redirects=False,
         )
         try:
-            return adapter.request(method, f"/v1/{path}", raise_exception=False, json=body), "", False
+            headers = {AUDITED_HEADER: request_id}
+            return adapter.request(method, f"/v1/{path}", headers, raise_exception=False, json=body), "", False
         except requests.ReadTimeout:
             return None, "no answer in time", False
         except requests.ConnectTimeout:

@@ -12,8 +12,8 @@ from vaultstore.errors import KeyServiceError, KeyServiceRefused
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import KEY_BYTES
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.vault_access import VaultNames
 from vaultstore.keys.vault_client import Answer, VaultClient
+from vaultstore.keys.vault_names import VaultNames
 
 __all__ = ["VaultKeyService"]
 
@@ -56,7 +56,9 @@ class VaultKeyService(SecretHandle):
             ]
             # Without 207 one bad item would fail all; 400 is the answer when every item of the batch is bad.
             partial = {"partial_failure_response_code": _PARTIAL}
-            results = self._batched("decrypt", self._names.category(category), batch, extra=partial, expect=(400,))
+            results = self._batched(
+                "decrypt", self._names.category(category), batch, extra=partial, expect=(400,), request_id=reference
+            )
             if any(result.get("reference") != reference for result in results):
                 raise KeyServiceRefused("the key service answered for another reference")
             keys.extend(_spread(chunk, [_data_key(result) for result in results]))
@@ -86,6 +88,12 @@ class VaultKeyService(SecretHandle):
             digests.extend(_digest(_required(result, "hmac")) for result in results)
         return digests
 
+    def attempt(self, path: str, body: object) -> int:
+        """The status of one POST with this login's token, for who checks what it may do; its answer is dropped."""
+        if not self._token:
+            raise LoginEnded("this login was closed")
+        return self._client.request("POST", path, body, token=self._token, expect=(400, 403, 404, 405)).status
+
     def close(self) -> None:
         """Revoke the token. Harmless when repeated, and when Vault does not answer: the token ends by itself."""
         token, self._token = self._token, ""
@@ -105,12 +113,14 @@ class VaultKeyService(SecretHandle):
         *,
         extra: dict[str, Any] | None = None,
         expect: Collection[int] = (),
+        request_id: str = "",
     ) -> Results:
         """One request for a batch: as many results as items, in their order."""
         if not batch:
             return []
         path = f"{self._names.mount}/{verb}/{key}"
-        answer = self._request("POST", path, {"batch_input": batch, **(extra or {})}, len(batch), expect)
+        body = {"batch_input": batch, **(extra or {})}
+        answer = self._request("POST", path, body, len(batch), expect, request_id)
         results = answer.data.get("batch_results")
         if (
             not isinstance(results, list)
@@ -120,11 +130,16 @@ class VaultKeyService(SecretHandle):
             raise KeyServiceRefused(f"the key service refused {verb} with {key} (status {answer.status})")
         return results
 
-    def _request(self, method: str, path: str, body: object, items: int, expect: Collection[int]) -> Answer:
+    def _request(
+        self, method: str, path: str, body: object, items: int, expect: Collection[int], request_id: str
+    ) -> Answer:
         token = self._token
         if not token:
             raise LoginEnded("this login was closed")
-        answer = self._client.request(method, path, body, token=token, items=items, expect=(403, *expect))
+        expect = (403, *expect)
+        answer = self._client.request(
+            method, path, body, token=token, items=items, expect=expect, request_id=request_id
+        )
         if answer.status == 403:
             # Vault says the same to a token that may not and to one that is over; only the latter can't look itself up.
             probe = self._client.request("GET", "auth/token/lookup-self", token=token, expect=(403,))

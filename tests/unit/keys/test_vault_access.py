@@ -7,7 +7,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaultstore.keys.vault_access import VaultNames, acl_text, role_of
+from vaultstore.keys.vault_access import role_of
+from vaultstore.keys.vault_acl import acl_text
+from vaultstore.keys.vault_names import VaultNames
 from vaultstore.policy.access import PurposeKeys
 
 NAMES = VaultNames("transit", "vs-", "jwt")
@@ -19,7 +21,7 @@ rights = st.builds(
 
 @given(rights)
 def test_an_acl_allows_exactly_what_the_purpose_may(given_rights: PurposeKeys) -> None:
-    text = acl_text(NAMES, given_rights)
+    text = acl_text(NAMES, "sales.outreach", given_rights)
     allowed = dict(re.findall(r'path "([^"]+)" \{\n  capabilities = \["(\w+)"\]\n\}\n', text))
     expected = {f"transit/decrypt/vs-cat-{name}": "update" for name in given_rights.unwrap}
     expected |= {f"transit/encrypt/vs-cat-{name}": "update" for name in given_rights.wrap}

@@ -22,8 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from vaultstore.errors import KeyServiceError, KeyServiceRefused, KeyServiceUnavailable, SettingsError
 from vaultstore.keys import VaultKeys
-from vaultstore.keys.vault_access import VaultNames
 from vaultstore.keys.vault_client import Answer, VaultClient
+from vaultstore.keys.vault_names import VaultNames
 from vaultstore.keys.vault_service import VaultKeyService
 
 CANARY = "canary-8d1f0c"

@@ -1,0 +1,157 @@
+"""ACL policies of Vault as sets of rights: ours written, anybody's read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vaultstore.keys.vault_names import VaultNames
+from vaultstore.policy.access import PurposeKeys
+
+__all__ = ["Rights", "acl_text", "common", "marked", "parse_acl", "render_acl", "rights_of", "written"]
+
+Rights = Mapping[str, frozenset[str]]
+"""Path pattern -> capabilities."""
+
+_SELF = {"auth/token/lookup-self": frozenset({"read"}), "auth/token/revoke-self": frozenset({"update"})}
+_MARK = re.compile(r"# vaultstore: prefix (\S+), purpose (\S+)\n")
+_TOKENS = re.compile(
+    r"""\s+ | \#[^\n]* | //[^\n]* | /\*.*?\*/          # space and comments
+    | "(?P<text>(?:[^"\\\n]|\\.)*)" | (?P<word>[A-Za-z0-9_.+-]+) | (?P<mark>[{}\[\]=,:])""",
+    re.DOTALL | re.VERBOSE,
+)
+_SHORTHAND = {  # the old form `policy = "write"`, which both servers still take
+    "deny": {"deny"},
+    "read": {"read", "list"},
+    "write": {"create", "read", "update", "delete", "list"},
+    "sudo": {"create", "read", "update", "delete", "list", "sudo"},
+}
+
+
+def rights_of(names: VaultNames, rights: PurposeKeys) -> Rights:
+    """What the ACL of a purpose allows: its categories and indexes, and its own token's end.
+
+    Rewrapping takes the rights to unwrap and to wrap: together they allow the same, with the data key in sight.
+    """
+    keys = [
+        *(f"decrypt/{names.category(name)}" for name in rights.unwrap),
+        *(f"encrypt/{names.category(name)}" for name in rights.wrap),
+        *(f"rewrap/{names.category(name)}" for name in rights.unwrap & rights.wrap),
+        *(f"hmac/{names.index(name)}" for name in rights.hmac),
+    ]
+    return {f"{names.mount}/{path}": frozenset({"update"}) for path in sorted(keys)} | _SELF
+
+
+def acl_text(names: VaultNames, purpose: str, rights: PurposeKeys) -> str:
+    """The ACL policy (HCL) of one purpose. Its first line says whose it is."""
+    return render_acl(names, purpose, rights_of(names, rights))
+
+
+def render_acl(names: VaultNames, purpose: str, rights: Rights) -> str:
+    """An ACL policy (HCL) of ours with these rights."""
+    blocks = (
+        f'path "{path}" {{\n  capabilities = [{", ".join(f"{json.dumps(c)}" for c in sorted(capabilities))}]\n}}\n'
+        for path, capabilities in rights.items()
+    )
+    return f"# vaultstore: prefix {names.prefix}, purpose {purpose}\n" + "".join(blocks)
+
+
+def marked(text: str) -> tuple[str, str] | None:
+    """Prefix and purpose that a vaultstore wrote into an ACL; None where none did."""
+    found = _MARK.match(text)
+    return (found[1], found[2]) if found else None
+
+
+def common(one: Rights, other: Rights) -> Rights:
+    """What both allow, path by path as written."""
+    both = {path: one[path] & other[path] for path in one if path in other}
+    return {path: capabilities for path, capabilities in both.items() if capabilities}
+
+
+def written(rights: Rights) -> str:
+    """Rights on one line, for people."""
+    return ", ".join(f"{'+'.join(sorted(capabilities))} {path}" for path, capabilities in sorted(rights.items()))
+
+
+def parse_acl(text: str) -> Rights | None:
+    """Read an ACL policy in HCL or JSON; None where this reader does not understand it.
+
+    Parameter constraints (`allowed_parameters` and the like) are passed over: they only narrow.
+    """
+    try:
+        document = json.loads(text) if text.lstrip().startswith("{") else _body(_tokens(text), top=True)
+        paths = document.get("path", {})
+        found: dict[str, frozenset[str]] = {}
+        for path, settings in paths.items():
+            capabilities = set(settings.get("capabilities", []))
+            if "policy" in settings:
+                capabilities |= _SHORTHAND[settings["policy"]]
+            if not all(isinstance(capability, str) for capability in capabilities):
+                return None
+            found[path] = found.get(path, frozenset()) | frozenset(capabilities)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return found
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens, at = [], 0
+    while at < len(text):
+        found = _TOKENS.match(text, at)
+        if found is None:
+            raise ValueError
+        at = found.end()
+        if found.lastgroup == "text":
+            tokens.append(("text", json.loads(f'"{found["text"]}"')))
+        elif found.lastgroup is not None:
+            tokens.append((found.lastgroup, found[found.lastgroup]))
+    tokens.reverse()
+    return tokens
+
+
+def _body(tokens: list[tuple[str, str]], *, top: bool = False) -> dict[str, Any]:
+    """Attributes (``name = value``) and blocks (``name "label" { ... }``) up to the closing brace."""
+    found: dict[str, Any] = {}
+    while tokens:
+        kind, name = tokens.pop()
+        if (kind, name) == ("mark", "}") and not top:
+            return found
+        if (kind, name) == ("mark", ","):
+            continue
+        if kind == "mark":
+            raise ValueError
+        kind, text = tokens.pop()
+        if (kind, text) in (("mark", "="), ("mark", ":")):
+            found[name] = _value(tokens)
+        elif (kind, text) == ("mark", "{"):
+            found[name] = _body(tokens)
+        elif kind == "text" and tokens.pop() == ("mark", "{"):
+            block = _body(tokens)
+            # The same path may be written twice: what either allows counts.
+            earlier = found.setdefault(name, {}).setdefault(text, {})
+            block["capabilities"] = [*earlier.get("capabilities", []), *block.get("capabilities", [])]
+            earlier.update(block)
+        else:
+            raise ValueError
+    if not top:
+        raise ValueError
+    return found
+
+
+def _value(tokens: list[tuple[str, str]]) -> Any:
+    kind, text = tokens.pop()
+    if (kind, text) == ("mark", "{"):
+        return _body(tokens)
+    if (kind, text) != ("mark", "["):
+        if kind == "mark":
+            raise ValueError
+        return text
+    items = []
+    while tokens[-1] != ("mark", "]"):
+        items.append(_value(tokens))
+        if tokens[-1] == ("mark", ","):
+            tokens.pop()
+    tokens.pop()
+    return items
