@@ -30,7 +30,8 @@ def publish(connection: sa.Connection, purposes: Mapping[str, tuple[str, str]], 
     for name, (digest, closure) in sorted(purposes.items()):
         new = {"digest": digest, "closure": closure, "published_at": now}
         connection.execute(insert_new(connection, vs_purposes).values(name=name, **new))
-        connection.execute(vs_purposes.update().where(c.name == name, c.digest != digest).values(**new))
+        differs = sa.or_(c.digest != digest, c.closure != closure)  # one that was edited by hand is mended too
+        connection.execute(vs_purposes.update().where(c.name == name, differs).values(**new))
 
 
 def fetch(cursor: sqlite3.Cursor, name: str) -> tuple[str, str] | None:

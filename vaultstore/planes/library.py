@@ -1,0 +1,179 @@
+"""The plane of this library: what its sessions load under each purpose, and the closures that its gate decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from vaultstore.canonical import canonical_json
+from vaultstore.errors import SettingsError
+from vaultstore.gate.closure import Closure, parse_closure
+from vaultstore.orm.access import Access
+from vaultstore.orm.registry import FieldInfo, ModelInfo, ModelRegistry
+from vaultstore.planes.plan import Cell, Change, Difference, Probe
+from vaultstore.policy import BoundPolicy, Purpose
+from vaultstore.policy.closure import seals_of
+from vaultstore.policy.rights import granted_form, touches
+from vaultstore.records import purposes as published
+from vaultstore.records.sqlite import IMMEDIATE
+
+__all__ = ["LibraryPlane"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A purpose as the database has it."""
+
+    digest: str
+    closure: str
+    published_at: datetime
+
+    def __str__(self) -> str:
+        return f"{_short(self.digest)} of {self.published_at:%Y-%m-%d %H:%M} UTC"
+
+
+class LibraryPlane:
+    """The closures in the database of `engine` (the gate's), and what sessions over `models` make of `bound`.
+
+    Publishing is the last step of a roll-out: until then the gate decides by the policy before. `provision` is called
+    first where keys have no plane of their own (a key file).
+    """
+
+    name = "library"
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        bound: BoundPolicy,
+        models: ModelRegistry,
+        *,
+        provision: Callable[[], None] | None = None,
+    ) -> None:
+        self._engine, self._bound, self._models, self._provision = engine, bound, models, provision
+
+    def __repr__(self) -> str:
+        return f"<LibraryPlane of {len(self._bound.purposes)} purposes>"
+
+    @cached_property
+    def _wanted(self) -> Mapping[str, tuple[str, str]]:
+        """Purpose -> digest and closure of this policy."""
+        bound = self._bound
+        return {n: (bound.digest(n), canonical_json(bound.closure(n)).decode()) for n in sorted(bound.purposes)}
+
+    def compile(self) -> str:
+        """Each purpose's digest and closure, a line each: ``digest  closure``, as the database holds them."""
+        return "".join(f"{digest}  {closure}\n" for digest, closure in self._wanted.values())
+
+    def plan(self) -> Sequence[Change]:
+        """Which purposes would be published anew."""
+        return self._plan(self._rows())
+
+    def _plan(self, rows: Mapping[str, _Row]) -> list[Change]:
+        changes = []
+        for name, (digest, closure) in self._wanted.items():
+            row = rows.get(name)
+            if row is None:
+                changes.append(Change("create", f"purpose {name}", _short(digest)))
+            elif (row.digest, row.closure) != (digest, closure):
+                detail = f"{_short(row.digest)} -> {_short(digest)}: its tokens have to be issued anew"
+                changes.append(Change("change", f"purpose {name}", detail))
+        gone = sorted(rows.keys() - self._wanted.keys())
+        return changes + [Change("remove", f"purpose {name}", "its tokens stop working") for name in gone]
+
+    def apply(self) -> Sequence[Change]:
+        """Publish: the gate decides by this policy from now on, in one transaction for all purposes."""
+        if self._provision is not None:
+            self._provision()
+        changes = self._plan(self._rows())
+        if changes:
+            with self._engine.execution_options(**{IMMEDIATE: True}).begin() as connection:
+                published.publish(connection, self._wanted, datetime.now(UTC))
+        return changes
+
+    def differences(self) -> Sequence[Difference]:
+        """Purposes that the database knows in another version, doesn't know, or knows and this policy doesn't."""
+        rows, found = self._rows(), []
+        for name, (digest, closure) in self._wanted.items():
+            row, thing, expected = rows.get(name), f"purpose {name}", f"version {_short(digest)}"
+            if row is None:
+                found.append(Difference("too closed", thing, expected, "nothing published: its tokens are refused"))
+            elif row.digest != digest:
+                other = f"version {row}: tokens of this policy are refused until it is published"
+                found.append(Difference("different", thing, expected, other))
+            elif row.closure != closure:
+                edited = "a closure that the version does not name: the gate refuses its tokens"
+                found.append(Difference("too closed", thing, expected, edited))
+        for name in sorted(rows.keys() - self._wanted.keys()):
+            still = f"version {rows[name]}: its tokens go on working"
+            found.append(Difference("too open", f"purpose {name}", "no such purpose", still))
+        return found
+
+    def probes(self) -> Iterator[Probe]:
+        """Every purpose against every model and field: as a session would load it, and as the gate would decide."""
+        rows = self._rows()
+        for name, purpose in self._bound.purposes.items():
+            row = rows.get(name)
+            closure = None if row is None else parse_closure(row.closure, row.digest)
+            access = Access(purpose, self._models)
+            for info in self._models:
+                yield from _session(purpose, access, info)
+                yield from _gate(purpose, closure, info)
+
+    def _rows(self) -> dict[str, _Row]:
+        table = published.vs_purposes
+        if not sa.inspect(self._engine).has_table(table.name):
+            raise SettingsError(f"the table {table.name} is missing: make the schema first (migrations, or create_all)")
+        with self._engine.connect() as connection:
+            return {
+                row.name: _Row(row.digest, row.closure, row.published_at.astimezone(UTC))
+                for row in connection.execute(table.select())
+            }
+
+
+def _session(purpose: Purpose, access: Access, info: ModelInfo) -> Iterator[Probe]:
+    """What a session does: which rows it shows, which column it reads a field from, whether it writes the model."""
+    plan = access.plan(info.mapper)
+    model = info.model
+    yield _probe(purpose, f"rows of {info.name}", "see", touches(purpose, model), plan.listed)
+    writes = any(name in purpose.write for name in (info.name, *info.bases))
+    yield _probe(purpose, f"rows of {info.name}", "write", writes, plan.writes)
+    granted = purpose.reads(info.name, *info.bases)
+    for field in model.fields:
+        _, expected = granted_form(granted, field)
+        readable = plan.fields[field.name]
+        for category in field.categories:
+            where = f"{info.name}.{field.name}" + ("" if category == field.category else f" as {category}")
+            loaded = readable is not None and readable.category == category
+            yield _probe(purpose, where, "read", category == expected, loaded)
+
+
+def _gate(purpose: Purpose, closure: Closure | None, info: ModelInfo) -> Iterator[Probe]:
+    """What the gate admits by the closure that is published; nothing where there is none that its digest names."""
+    model, names = info.model, (info.name, *info.bases)
+    for category in sorted(model.categories):
+        admitted = closure is not None and closure.may_read(info.name, [category])
+        expected = category in purpose.reads(*names)
+        yield _probe(purpose, f"{category} of {info.name}", "disclose", expected, admitted)
+    for field in info.fields:
+        where = f"{info.name}.{field.name}"
+        searched = closure is not None and closure.may_search(info.name, field.name)
+        yield _probe(purpose, where, "search", field.name in purpose.searches(*names), searched)
+        sealed = closure is not None and _seals(closure, info, field)
+        yield _probe(purpose, where, "seal", field.category in purpose.writes(*names), sealed)
+
+
+def _seals(closure: Closure, info: ModelInfo, field: FieldInfo) -> bool:
+    index = [field.context] if field.index is not None else []
+    return closure.may_seal(info.name, [field.category], seals_of(info.model, [field.category]), index)
+
+
+def _probe(purpose: Purpose, where: str, operation: str, expected: bool, found: bool) -> Probe:
+    return Probe(Cell(purpose.name, where, operation), expected, found)
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
