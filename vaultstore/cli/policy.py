@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vaultstore.cli.common import Failure, console, dir_option, duration, printable
+from vaultstore.cli.planes import apply_command, compile_command, verify_command
 
 if TYPE_CHECKING:
     from vaultstore.cli.store import PolicyAndModels
@@ -38,6 +39,10 @@ def _source(command: _Command) -> _Command:
 @click.group("policy")
 def policy_group() -> None:
     """Check, show, explain and publish a policy."""
+
+
+for _command in (compile_command, apply_command, verify_command):
+    policy_group.add_command(_command)
 
 
 @policy_group.command("check")

@@ -10,14 +10,15 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from vaultstore.canonical import canonical_json
+from vaultstore.catalogue import Field, Model
 from vaultstore.errors import SettingsError
 from vaultstore.gate.closure import Closure, parse_closure
 from vaultstore.orm.access import Access
-from vaultstore.orm.registry import FieldInfo, ModelInfo, ModelRegistry
+from vaultstore.orm.registry import ModelInfo, ModelRegistry
 from vaultstore.planes.plan import Cell, Change, Difference, Probe
 from vaultstore.policy import BoundPolicy, Purpose
 from vaultstore.policy.closure import seals_of
-from vaultstore.policy.rights import granted_form, touches
+from vaultstore.policy.lattice import lattice, row_cells
 from vaultstore.records import purposes as published
 from vaultstore.records.sqlite import IMMEDIATE
 
@@ -114,14 +115,15 @@ class LibraryPlane:
 
     def probes(self) -> Iterator[Probe]:
         """Every purpose against every model and field: as a session would load it, and as the gate would decide."""
-        rows = self._rows()
+        rows, verdicts, shown = self._rows(), lattice(self._bound), row_cells(self._bound)
         for name, purpose in self._bound.purposes.items():
             row = rows.get(name)
             closure = None if row is None else parse_closure(row.closure, row.digest)
             access = Access(purpose, self._models)
             for info in self._models:
-                yield from _session(purpose, access, info)
-                yield from _gate(purpose, closure, info)
+                cells = _Cells(purpose, info, verdicts, shown)
+                yield from cells.of_sessions(access)
+                yield from cells.of_gate(closure)
 
     def _rows(self) -> dict[str, _Row]:
         table = published.vs_purposes
@@ -134,45 +136,49 @@ class LibraryPlane:
             }
 
 
-def _session(purpose: Purpose, access: Access, info: ModelInfo) -> Iterator[Probe]:
-    """What a session does: which rows it shows, which column it reads a field from, whether it writes the model."""
-    plan = access.plan(info.mapper)
-    model = info.model
-    yield _probe(purpose, f"rows of {info.name}", "see", touches(purpose, model), plan.listed)
-    writes = any(name in purpose.write for name in (info.name, *info.bases))
-    yield _probe(purpose, f"rows of {info.name}", "write", writes, plan.writes)
-    granted = purpose.reads(info.name, *info.bases)
-    for field in model.fields:
-        _, expected = granted_form(granted, field)
-        readable = plan.fields[field.name]
-        for category in field.categories:
-            where = f"{info.name}.{field.name}" + ("" if category == field.category else f" as {category}")
-            loaded = readable is not None and readable.category == category
-            yield _probe(purpose, where, "read", category == expected, loaded)
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The cells of one purpose and one model."""
+
+    purpose: Purpose
+    info: ModelInfo
+    verdicts: Mapping[tuple[str, str, str, str], str]
+    shown: Mapping[tuple[str, str, str], bool]
+
+    def of_sessions(self, access: Access) -> Iterator[Probe]:
+        """Which rows a session shows and writes, and which column it reads a field from."""
+        plan, purpose, model = access.plan(self.info.mapper), self.purpose.name, self.info.name
+        for verb, found in (("read", plan.listed), ("write", plan.writes)):
+            yield self._probe(f"rows of {model}", verb, self.shown[purpose, model, verb], found)
+        for field in self.info.model.fields:
+            verdict, readable = self.verdicts[purpose, model, field.name, "read"], plan.fields[field.name]
+            for category in field.categories:
+                clear = category == field.category
+                where = f"{model}.{field.name}" + ("" if clear else f" as {category}")
+                expected = verdict == ("clear" if clear else f"masked:{category}")
+                yield self._probe(where, "read", expected, readable is not None and readable.category == category)
+
+    def of_gate(self, closure: Closure | None) -> Iterator[Probe]:
+        """What the gate admits by the published closure; nothing where there is none that its digest names."""
+        model = self.info.model
+        granted = self.purpose.reads(model.name, *model.bases)
+        for category in sorted(model.categories):
+            admitted = closure is not None and closure.may_read(model.name, [category])
+            yield self._probe(f"{category} of {model.name}", "disclose", category in granted, admitted)
+        for field in model.fields:
+            searched = closure is not None and closure.may_search(model.name, field.name)
+            sealed = closure is not None and _seals(closure, model, field)
+            for verb, found in (("search", searched), ("write", sealed)):
+                expected = self.verdicts[self.purpose.name, model.name, field.name, verb] == "allowed"
+                yield self._probe(f"{model.name}.{field.name}", verb, expected, found)
+
+    def _probe(self, where: str, operation: str, expected: bool, found: bool) -> Probe:
+        return Probe(Cell(self.purpose.name, where, operation), expected, found)
 
 
-def _gate(purpose: Purpose, closure: Closure | None, info: ModelInfo) -> Iterator[Probe]:
-    """What the gate admits by the closure that is published; nothing where there is none that its digest names."""
-    model, names = info.model, (info.name, *info.bases)
-    for category in sorted(model.categories):
-        admitted = closure is not None and closure.may_read(info.name, [category])
-        expected = category in purpose.reads(*names)
-        yield _probe(purpose, f"{category} of {info.name}", "disclose", expected, admitted)
-    for field in info.fields:
-        where = f"{info.name}.{field.name}"
-        searched = closure is not None and closure.may_search(info.name, field.name)
-        yield _probe(purpose, where, "search", field.name in purpose.searches(*names), searched)
-        sealed = closure is not None and _seals(closure, info, field)
-        yield _probe(purpose, where, "seal", field.category in purpose.writes(*names), sealed)
-
-
-def _seals(closure: Closure, info: ModelInfo, field: FieldInfo) -> bool:
-    index = [field.context] if field.index is not None else []
-    return closure.may_seal(info.name, [field.category], seals_of(info.model, [field.category]), index)
-
-
-def _probe(purpose: Purpose, where: str, operation: str, expected: bool, found: bool) -> Probe:
-    return Probe(Cell(purpose.name, where, operation), expected, found)
+def _seals(closure: Closure, model: Model, field: Field) -> bool:
+    index = [field.index.name] if field.index is not None else []
+    return closure.may_seal(model.name, [field.category], seals_of(model, [field.category]), index)
 
 
 def _short(digest: str) -> str:
