@@ -9,6 +9,7 @@ from vaultstore.records import (
     entries,
     keyring,
     limits,
+    log,
     plane,
     postgres,
     purposes,
@@ -18,12 +19,14 @@ from vaultstore.records import (
 )
 from vaultstore.records.base import Id, Instant, metadata, tables
 from vaultstore.records.create import create_all
+from vaultstore.records.log import append_only_triggers
 from vaultstore.records.postgres import postgres_functions
 from vaultstore.records.sqlite import configure as configure_sqlite
 
 __all__ = [
     "Id",
     "Instant",
+    "append_only_triggers",
     "approvals",
     "cases",
     "configure_sqlite",
@@ -32,6 +35,7 @@ __all__ = [
     "entries",
     "keyring",
     "limits",
+    "log",
     "metadata",
     "plane",
     "postgres",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from vaultstore.records.base import metadata, tables
+from vaultstore.records.log import append_only_triggers
 from vaultstore.records.postgres import postgres_functions
 
 __all__ = ["create_all"]
@@ -24,3 +25,6 @@ def create_all(members: sa.Engine, gate: sa.Engine) -> None:
         return
     metadata.create_all(members, tables=tables("members"))
     metadata.create_all(gate, tables=tables("gate"))
+    with gate.begin() as connection:
+        for statement in append_only_triggers():
+            connection.exec_driver_sql(statement)

@@ -84,6 +84,7 @@ def append(
         "INSERT INTO vs_entries (id, time, kind, leaf, lines, outcomes, scopes) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (entry_id, rfc3339(time), kind, leaf, lines, json.dumps(list(outcomes)), scopes),
     )
+    cursor.execute("INSERT INTO vs_pending (seq) VALUES (?)", (cursor.lastrowid,))
 
 
 def disclosure(cursor: sqlite3.Cursor, entry_id: str) -> tuple[dict[str, Any], bytes, list[str], bytes | None] | None:

@@ -62,6 +62,7 @@ AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
     leaf text;
+    number bigint;
 BEGIN
     IF position(',' IN array_to_string(categories, '')) > 0 THEN
         RAISE EXCEPTION 'the name of a category has no comma';
@@ -93,7 +94,9 @@ BEGIN
     VALUES (
         entry, moment, kind, leaf, lines, to_json(outcomes)::text, scopes,
         pg_current_xact_id()::text::bigint, session_user
-    );
+    )
+    RETURNING seq INTO number;
+    INSERT INTO @schema@.vs_pending (seq) VALUES (number);
     RETURN entry;
 END
 $$;

@@ -6,6 +6,7 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     issued timestamptz := coalesce((claims ->> 'iat')::timestamptz, '-infinity');
+    plane jsonb := @schema@.vs_plane();
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the gate decides by what is committed: use READ COMMITTED';
@@ -17,6 +18,17 @@ BEGIN
     IF NOT coalesce(clock_timestamp() < (claims ->> 'exp')::timestamptz, false) THEN
         code := 'token.expired';
         RETURN;
+    END IF;
+    -- Where the plane is applied, a login is served for its own purposes; where it is strict, by tickets.
+    IF plane IS NOT NULL THEN
+        IF @schema@.vsx_role(claims ->> 'purpose') IS NULL THEN
+            code := 'login.not_served';
+        ELSIF (plane ->> 'strict')::boolean AND NOT @schema@.vsx_ticket_holds(claims) THEN
+            code := 'ticket.invalid';
+        END IF;
+        IF code IS NOT NULL THEN
+            RETURN;
+        END IF;
     END IF;
     IF EXISTS (SELECT FROM @schema@.vs_revocations r WHERE r.jti = claims ->> 'jti')
         OR EXISTS (SELECT FROM @schema@.vs_revocations r WHERE r.actor = claims ->> 'actor' AND r.before >= issued)
