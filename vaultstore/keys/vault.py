@@ -94,9 +94,12 @@ class VaultKeys(SecretHandle):
             if number >= oldest
         }
 
-    def login(self, login_token: str) -> VaultKeyService:
-        """Log a purpose in at the JWT auth mount, see Keys. One request, without this object's own token."""
-        purpose = claimed_purpose(login_token)
+    def login(self, login_token: str, *, role: str = "") -> VaultKeyService:
+        """Log a purpose in at the JWT auth mount, see Keys. One request, without this object's own token.
+
+        `role` is the JWT role to try; "" takes the one of the purpose that the token claims.
+        """
+        purpose = role or claimed_purpose(login_token)
         self._names.acl(purpose)  # refuses a name that could not be one of our roles
         answer = self._client.request(
             "POST",
