@@ -23,7 +23,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 TABLES = (
     "vs_charges", "vs_limits", "vs_case_subjects", "vs_cases", "vs_approvals", "vs_requests", "vs_subjects",
-    "vs_revocations", "vs_purposes", "vs_entries", "vs_consents",
+    "vs_revocations", "vs_purposes", "vs_entries", "vs_consents", "vs_plane", "vs_ticket_keys",
 )  # fmt: skip
 
 
@@ -192,6 +192,20 @@ def upgrade_gate() -> None:
         sa.Column("login", sa.Text()),
         sa.PrimaryKeyConstraint("seq", name="pk_vs_entries"),
         sa.UniqueConstraint("id", name="uq_vs_entries_id"),
+    )
+    op.create_table(
+        "vs_plane",
+        sa.Column("prefix", sa.String(16), nullable=False),
+        sa.Column("strict", sa.Boolean(), nullable=False),
+        sa.Column("applied_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("prefix", name="pk_vs_plane"),
+    )
+    op.create_table(
+        "vs_ticket_keys",
+        sa.Column("kid", sa.String(36), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("made_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("kid", name="pk_vs_ticket_keys"),
     )
 
 

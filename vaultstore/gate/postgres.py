@@ -14,11 +14,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from vaultstore.canonical import canonical_json
-from vaultstore.errors import AuditError
+from vaultstore.errors import AuditError, KeyServiceUnavailable, SettingsError
 from vaultstore.gate.claims import Claims
 from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
 from vaultstore.gate.protocol import KeyRef
 from vaultstore.gate.scopes import ScopePair, pack_pairs
+from vaultstore.grants import Ticket
 from vaultstore.records import purposes
 from vaultstore.records.sqlite import BUSY_TIMEOUT
 
@@ -188,6 +189,27 @@ class PostgresLedger:
         """Approve an access request of somebody else, for a purpose that this one may approve."""
         return self._admission((), "SELECT vs_approve(%s::jsonb, %s::text)::text", claims.json, request)
 
+    def ticket(self, claims: Claims, logins: Sequence[str]) -> Ticket:
+        """A ticket for a token's claims, to be presented by one of `logins`: a strict database believes no others.
+
+        For the issuer's login only. Raises SettingsError where this login may not have tickets made or the plane is not
+        strict, KeyServiceUnavailable where the database fails.
+        """
+        try:
+            text = self._run("SELECT vs_ticket(%s::jsonb, %s::text[])::text", claims.json, list(logins))
+        except sa.exc.SQLAlchemyError as error:
+            state = _state(error)
+        else:
+            if text is None:
+                raise SettingsError(
+                    "the database has no key for tickets: apply the plane with postgres_strict = true, or make none"
+                )
+            made = json.loads(text)
+            return Ticket(made["kid"], tuple(made["logins"]), made["mac"])
+        if state in ("42501", "42883"):
+            raise SettingsError("this login may not have tickets made: the issuer connects as <prefix>issuer")
+        raise KeyServiceUnavailable(f"the gate's database made no ticket ({state})")
+
     def _admission(self, subjects: Sequence[bytes], query: str, *parameters: object) -> Admission:
         answer = json.loads(self._call(query, *parameters))
         refused = {subjects[at]: code for at, code in answer.get("refused", ())}
@@ -202,14 +224,22 @@ class PostgresLedger:
         with self._engine.connect() as connection:
             yield connection.execution_options(isolation_level=level)
 
+    def _run(self, query: str, *parameters: object) -> Any:
+        with self._connect("AUTOCOMMIT") as connection:
+            return connection.exec_driver_sql(query, parameters).scalar_one()
+
     def _call(self, query: str, *parameters: object) -> Any:
         try:
-            with self._connect("AUTOCOMMIT") as connection:
-                return connection.exec_driver_sql(query, parameters).scalar_one()
+            return self._run(query, *parameters)
         except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None)
-            name = getattr(cause, "sqlstate", None) or type(cause or error).__name__
+            name = _state(error)
         raise AuditError(f"the gate's database failed ({name}), so nothing was admitted")
+
+
+def _state(error: sa.exc.SQLAlchemyError) -> str:
+    """SQLSTATE of a failure, or what kind of error it was."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlstate", None) or type(cause or error).__name__
 
 
 def _columns(refs: Sequence[KeyRef]) -> tuple[list[str], bytes, list[bytes], list[int]]:

@@ -30,12 +30,22 @@ _TOKEN: dict[str, tuple[type[VaultstoreError], str]] = {
         TokenInvalid,
         "the purpose {purpose} is not the published one: get a new token, or publish this policy",
     ),
+    "ticket.invalid": (
+        TokenInvalid,
+        "the database takes tickets only, and the token has none that holds for this login: have the issuer make"
+        " tickets, for the logins of every service of {purpose}",
+    ),
 }
 
-ENDED = frozenset(_TOKEN)
-"""Codes of a grant that is over, or of another version of its purpose."""
+ENDED = frozenset((*_TOKEN, "login.not_served"))
+"""Codes of a grant that is over, of another version of its purpose, or not for this database login."""
 
 _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
+    "login.not_served": (
+        AccessDenied,
+        "this database login serves no {purpose}: list the purpose under its service, apply the policy, or use the"
+        " login of a service that has it",
+    ),
     "not.granted": (None, "the purpose {purpose} does not {verb} {what}"),
     "not.admitted": (None, "of subject {subject}, more was asked for than had been admitted"),
     "subject.unknown": (None, "subject {subject} is not registered"),

@@ -102,11 +102,13 @@ def test_the_statements_fit_another_schema(pg_database: str) -> None:
         records.metadata.create_all(connection)
         for statement in records.postgres_functions("vault"):
             connection.exec_driver_sql(statement)
-        count = connection.exec_driver_sql(
-            "SELECT count(*) FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND prosecdef"
-        ).scalar_one()
+        functions = connection.exec_driver_sql(
+            "SELECT proname, prosecdef, proconfig FROM pg_proc WHERE pronamespace = 'vault'::regnamespace"
+        ).all()
     engine.dispose()
-    assert count == 10
+    definers = {name: settings for name, definer, settings in functions if definer}
+    assert set(definers) == {name for name, _, _ in functions if name.startswith("vs_")}
+    assert set(map(tuple, definers.values())) == {("search_path=pg_catalog, pg_temp",)}
 
 
 @pytest.mark.parametrize("schema", ["Public", "a b", "x;y", "", 'a"'])
