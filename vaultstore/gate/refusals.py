@@ -32,8 +32,7 @@ _TOKEN: dict[str, tuple[type[VaultstoreError], str]] = {
     ),
     "ticket.invalid": (
         TokenInvalid,
-        "the database takes tickets only, and the token has none that holds for this login: have the issuer make"
-        " tickets, for the logins of every service of {purpose}",
+        "the token has no ticket that this database takes from this login: let the issuer make tickets, for {purpose}",
     ),
 }
 
@@ -43,8 +42,7 @@ ENDED = frozenset((*_TOKEN, "login.not_served"))
 _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
     "login.not_served": (
         AccessDenied,
-        "this database login serves no {purpose}: list the purpose under its service, apply the policy, or use the"
-        " login of a service that has it",
+        "this database login does not serve {purpose}: use that of a service that does, or list it there and apply",
     ),
     "not.granted": (None, "the purpose {purpose} does not {verb} {what}"),
     "not.admitted": (None, "of subject {subject}, more was asked for than had been admitted"),
