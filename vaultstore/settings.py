@@ -12,7 +12,7 @@ from typing import Any
 from vaultstore.errors import SettingsError
 from vaultstore.keys import Keys, LocalKeys, VaultKeys
 
-__all__ = ["FILE_NAME", "Settings"]
+__all__ = ["FILE_NAME", "Settings", "listed"]
 
 FILE_NAME = "vaultstore.toml"
 
@@ -43,12 +43,16 @@ class Settings:
     """Networks that logins may come from, with commas between; ``""`` allows any, and `policy apply` warns of it."""
     vault_hmac_rate: int = 100
     """Requests a second that one index key answers: it slows whoever would try out every phone number. 0: no quota."""
+    vault_admin_policies: str = ""
+    """ACL policies that may reach our keys, with commas between: the operator's, the issuer's. Others are reported."""
     vault_token: str = ""
     """Only from ``VAULTSTORE_VAULT_TOKEN``; never written to the file."""
     postgres_prefix: str = "vs_"
     """Begins the names of this store's PostgreSQL roles."""
     postgres_strict: bool = False
     """Whether rows and wraps take a ticket that the issuer signed; without it the database believes its logins."""
+    postgres_vouched: str = ""
+    """Roles, views, functions and publications that the operator answers for, with commas between: not reported."""
     jwks: str = ""
     """Public keys that verify tokens, a file or a URL; ``""`` asks the key service or the issuer."""
     issuer_url: str = ""
@@ -140,10 +144,16 @@ class Settings:
                 mount=self.vault_mount,
                 prefix=self.vault_prefix,
                 auth_mount=self.vault_auth_mount,
-                bound_cidrs=tuple(filter(None, (part.strip() for part in self.vault_bound_cidrs.split(",")))),
+                bound_cidrs=listed(self.vault_bound_cidrs),
+                hmac_rate=self.vault_hmac_rate,
                 ca=self.vault_ca or None,
             )
         raise SettingsError(f"keys must be 'local' or 'vault', not {self.keys!r}")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a setting that lists things with commas between."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def _parsed(name: str, text: str, kind: type) -> str | bool | int:

@@ -15,7 +15,7 @@ from vaultstore.errors import SettingsError
 from vaultstore.orm import ModelRegistry
 from vaultstore.policy import BoundPolicy, Policy
 from vaultstore.records.plane import RolePlane
-from vaultstore.settings import FILE_NAME, Settings
+from vaultstore.settings import FILE_NAME, Settings, listed
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -88,8 +88,8 @@ def compiled(source: Source, target: Target) -> dict[str, str]:
         from vaultstore.planes.postgres_target import compile_postgres
 
         engine = create_engine("postgresql+psycopg://")
-        compiled = compile_postgres(source.bound, source.models, source.roles)
-        texts["postgres.sql"] = PostgresPlane(engine, compiled).compile()
+        made = compile_postgres(source.bound, source.models, source.roles)
+        texts["postgres.sql"] = PostgresPlane(engine, made, source.models).compile()
     if target in ("library", "all"):
         texts["purposes.txt"] = LibraryPlane(create_engine("sqlite://"), source.bound, source.models).compile()
     return texts
@@ -113,7 +113,8 @@ def open_planes(source: Source, target: Target = "all", database: str | None = N
             from vaultstore.planes.vault import VaultPlane
 
             keys = resources.enter_context(_vault_keys(settings))
-            planes.append(VaultPlane(keys, source.bound, settings.issuer))
+            admins = listed(settings.vault_admin_policies)
+            planes.append(VaultPlane(keys, source.bound, settings.issuer, admin_policies=admins))
         if set(wanted) & {"postgres", "library"}:
             engine = _engine(settings)
             resources.callback(engine.dispose)
@@ -121,7 +122,9 @@ def open_planes(source: Source, target: Target = "all", database: str | None = N
             from vaultstore.planes.postgres import PostgresPlane
             from vaultstore.planes.postgres_target import compile_postgres
 
-            planes.append(PostgresPlane(engine, compile_postgres(source.bound, source.models, source.roles)))
+            made = compile_postgres(source.bound, source.models, source.roles)
+            vouched = listed(settings.postgres_vouched)
+            planes.append(PostgresPlane(engine, made, source.models, vouched=vouched))
         if engine is not None and "library" in wanted:
             planes.append(_library(source, settings, engine, resources))
         yield Planes(tuple(planes), tuple(absent.values()) if target == "all" else (), engine)
