@@ -132,8 +132,8 @@ class FieldSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model. Every root has the clear columns id (a UUID), store (text), person (a UUID or NULL) and, where it is
-    plain, holder (text), target (a UUID) and open (a bool): what row scopes go by.
+    """A model. Every root has the clear columns id (a UUID), store (text), person (a UUID or NULL), remark (text or
+    NULL) and, where it is plain, holder (text), target (a UUID) and open (a bool): what row scopes go by.
     """
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from vaultstore.grants import Actor
 from vaultstore.masks import Mask
 from vaultstore.orm import scopes as registered
 
-__all__ = ["Built", "Colour", "built"]
+__all__ = ["MASKS_OF", "Built", "Colour", "built"]
 
 _numbers = itertools.count(1)
 
@@ -48,7 +47,7 @@ TYPES: Mapping[str, Any] = {
     "enum": Colour,
     "json": dict[str, Any],
 }
-_MASKS: Mapping[str, Callable[[], Mask]] = {
+MASKS_OF: Mapping[str, Callable[[], Mask]] = {
     "present": masks.present,
     "constant": lambda: masks.constant("withheld"),
     "keep": lambda: masks.keep(last=2),
@@ -122,6 +121,7 @@ def _class(spec: WorldSpec, model: ModelSpec, base: Any, classes: Mapping[str, A
         add("id", Mapped[uuid.UUID], mapped_column(primary_key=True, default=uuid7))
         add("store", Mapped[str])
         add("person", Mapped[uuid.UUID | None])
+        add("remark", Mapped[str | None])
         if any(m.base == model.name for m in spec.models):
             add("kind", Mapped[str])
             body["__mapper_args__"] = {"polymorphic_on": "kind", "polymorphic_identity": model.name}
@@ -147,7 +147,7 @@ def _column(model: ModelSpec, field: FieldSpec) -> Any:
     return encrypted_column(
         category=field.category,
         index=blind_index(unique=field.index == "unique") if field.index else None,
-        projections={category: _MASKS[mask]() for category, mask in field.projections},
+        projections={category: MASKS_OF[mask]() for category, mask in field.projections},
         name=field.column or None,
         context=f"{model.name}.{field.name}",  # Vault would not take a key named after every table
     )
@@ -175,8 +175,3 @@ def _scopes(plain: Any) -> dict[str, Callable[[Actor, Any], ColumnElement[bool]]
 
     always = {"same_store": same_store, "own_rows": own_rows}
     return always if plain is None else {**always, "held": held, "held_open": held_open}
-
-
-def pretty(spec: WorldSpec) -> str:
-    """A world as text, for a failure's message."""
-    return json.dumps(spec.policy, indent=1, default=str)
