@@ -3,6 +3,7 @@
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 from vaultstore.policy.bound import BoundPolicy
 from vaultstore.policy.check import Report, check
+from vaultstore.policy.lattice import Excess, excess, lattice, row_cells, vault_cells
 from vaultstore.policy.lock import Lock, LockChange, write_lock
 from vaultstore.policy.matrix import Cell, Explanation, explain, matrix
 from vaultstore.policy.model import Category, Limit, ModelRead, Never, PolicyTest, Purpose, Requirements, Service
@@ -15,6 +16,7 @@ __all__ = [
     "Category",
     "Cell",
     "Decision",
+    "Excess",
     "Explanation",
     "KeyAccess",
     "Limit",
@@ -31,7 +33,11 @@ __all__ = [
     "Requirements",
     "Service",
     "check",
+    "excess",
     "explain",
+    "lattice",
     "matrix",
+    "row_cells",
+    "vault_cells",
     "write_lock",
 ]

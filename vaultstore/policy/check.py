@@ -11,6 +11,7 @@ from vaultstore.catalogue import Catalogue
 from vaultstore.errors import PolicyError
 from vaultstore.policy.bind import problems
 from vaultstore.policy.bound import BoundPolicy
+from vaultstore.policy.lattice import verdict
 from vaultstore.policy.lock import Lock
 from vaultstore.policy.model import PolicyTest
 from vaultstore.policy.remarks import Remark, remarks
@@ -68,19 +69,16 @@ def _outcome(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:
     """What is so, and why."""
     if not test.field:
         return _rows(bound, test)
-    if test.verb == "read":
-        decision = bound.decision(test.purpose, test.model, test.field)
-        return str(decision), f"{decision.because}, {decision.place}"
     purpose = bound.purpose(test.purpose)
     model, field = bound.field(test.model, test.field)
-    names = (model.name, *model.bases)
-    if test.verb == "search":
-        allowed, listed = field.name in purpose.searches(*names), purpose.searches(*names)
-    else:
-        allowed, listed = field.category in purpose.writes(*names), purpose.writes(*names)
+    actual, names = verdict(purpose, model, field, test.verb), (model.name, *model.bases)
+    if test.verb == "read":
+        decision = bound.decision(test.purpose, test.model, test.field)
+        return actual, f"{decision.because}, {decision.place}"
+    listed = purpose.searches(*names) if test.verb == "search" else purpose.writes(*names)
     place = bound.rules.places.at("purposes", purpose.name, test.verb, model.name)
     because = f"{purpose.name} may {test.verb} {', '.join(sorted(listed)) or 'nothing'} of {model.name}, {place}"
-    return "allowed" if allowed else "denied", because
+    return actual, because
 
 
 def _rows(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:

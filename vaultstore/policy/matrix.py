@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vaultstore.policy.bound import BoundPolicy
+from vaultstore.policy.lattice import OPERATIONS, verdict
 from vaultstore.policy.model import Purpose
 from vaultstore.policy.rights import Decision, entry_of
 
@@ -66,13 +67,5 @@ def explain(bound: BoundPolicy, purpose: str, model: str, field: str) -> Explana
 def _cell(bound: BoundPolicy, purpose: str, model: str, field: str) -> Cell:
     asked = bound.purpose(purpose)
     owner, found = bound.field(model, field)
-    names = (owner.name, *owner.bases)
-    return Cell(
-        purpose,
-        model,
-        field,
-        category=found.category,
-        read=str(bound.decision(purpose, model, field)),
-        search=field in asked.searches(*names),
-        write=found.category in asked.writes(*names),
-    )
+    read, search, write = (verdict(asked, owner, found, operation) for operation in OPERATIONS)
+    return Cell(purpose, model, field, found.category, read, search == "allowed", write == "allowed")
