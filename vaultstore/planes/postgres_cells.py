@@ -1,0 +1,106 @@
+"""What PostgreSQL must let a purpose do, cell by cell: read off the policy and the models, and off nothing else.
+
+The compiler has no part in it: what it got wrong shows as a difference between its grants and these cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from vaultstore.orm.registry import ModelInfo, ModelRegistry
+from vaultstore.policy import BoundPolicy, Purpose
+from vaultstore.policy.rights import entry_of, touches
+
+__all__ = ["ColumnRights", "TableRights", "functions_of_login", "functions_of_role", "rights_on_tables"]
+
+_ALWAYS = frozenset({
+    "vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_attribute",
+})  # fmt: skip
+"""What says who acts; it tells a login nothing that it did not set itself."""
+_READ = frozenset({"vs_admit", "vs_wraps"})
+_WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
+_SEARCH = frozenset({"vs_search", "vs_found"})
+
+
+@dataclass(slots=True)
+class ColumnRights:
+    """What a purpose may do with one column."""
+
+    name: str
+    select: bool = False
+    insert: bool = False
+    update: bool = False
+    written: bool = True
+    """Whether a statement can write it at all: a computed column takes no value."""
+
+
+@dataclass(slots=True)
+class TableRights:
+    """What a purpose may do with one table."""
+
+    name: str
+    columns: dict[str, ColumnRights]
+    delete: bool = False
+    listed: bool = False
+    scoped: bool = True
+    """Whether a row scope decides which rows it sees."""
+
+
+def rights_on_tables(purpose: Purpose, models: ModelRegistry) -> list[TableRights]:
+    """The rights of `purpose` on every mapped table; where models share one, what any of them gives."""
+    tables: dict[str, TableRights] = {}
+    for info in models:
+        listed, written = touches(purpose, info.model), entry_of(purpose.write, info.model) is not None
+        for column, rights in _columns(purpose, info, listed, written):
+            table = tables.setdefault(column.table.name, TableRights(column.table.name, {}))
+            known = table.columns.setdefault(column.name, rights)
+            known.select |= rights.select
+            known.insert |= rights.insert
+            known.update |= rights.update
+            table.delete |= written
+            table.listed |= listed
+            if listed and purpose.rows(info.name, *info.bases) is None:
+                table.scoped = False
+    return sorted(tables.values(), key=lambda table: table.name)
+
+
+def _columns(
+    purpose: Purpose, info: ModelInfo, listed: bool, written: bool
+) -> Iterator[tuple[sa.Column[object], ColumnRights]]:
+    names = (info.name, *info.bases)
+    reads, writes, searches = purpose.reads(*names), purpose.writes(*names), purpose.searches(*names)
+    sealed: dict[str, tuple[bool, bool]] = {}
+    """Attribute key of a sealed or index column -> whether it is read, and whether it is written."""
+    for field in info.fields:
+        sealed[field.name] = field.category in reads, field.category in writes
+        for projection in field.projections:
+            sealed[projection.key] = projection.category in reads, field.category in writes
+        if field.index is not None:
+            sealed[field.index_key] = field.name in searches, field.category in writes
+    for prop in info.mapper.column_attrs:
+        for column in prop.columns:
+            if not isinstance(column, sa.Column):
+                continue  # an expression that the mapper loads
+            fixed = prop.key in info.fixed or column in info.mapper.primary_key or column.primary_key
+            read, updated = sealed.get(prop.key, (listed, written and not fixed))
+            writable = column.computed is None and (column.identity is None or not column.identity.always)
+            yield column, ColumnRights(column.name, read, written, updated, writable)
+
+
+def functions_of_role(purpose: Purpose) -> frozenset[str]:
+    """The gate's functions that a purpose's role calls in the session's own transaction."""
+    return _ALWAYS | (frozenset({"vs_mint"}) if purpose.write else frozenset())
+
+
+def functions_of_login(bound: BoundPolicy, purposes: Iterable[str]) -> frozenset[str]:
+    """The gate's functions that the login of a service with these purposes calls."""
+    found = {*_ALWAYS, "vs_check"}
+    for purpose in (bound.purpose(name) for name in purposes):
+        found |= _READ if purpose.read else set()
+        found |= _WRITE if purpose.write else set()
+        found |= _SEARCH if purpose.search else set()
+        found |= {"vs_approve"} if purpose.approves else set()
+    return frozenset(found)

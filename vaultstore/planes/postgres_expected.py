@@ -1,0 +1,101 @@
+"""The facts that a database should have: made by a real server, in a scratch schema that is rolled back.
+
+How PostgreSQL writes a policy, a CHECK or a function back is its own affair and differs between versions. So nothing of
+it is written down here: the models' tables, the functions and the target's statements are made beside the live ones,
+in a savepoint, and their facts are what is expected. Only what can't be cloned is said in words: roles and memberships.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
+
+from vaultstore import records
+from vaultstore.planes.postgres_facts import Fact, facts
+from vaultstore.planes.postgres_target import PostgresTarget
+
+__all__ = ["attributes_of", "expected_facts", "quoted", "run"]
+
+_AROUND = frozenset({
+    "role", "power", "membership", "setting", "database grant", "other grant", "definer function", "event trigger",
+    "default grant", "parameter grant", "publication",
+})  # fmt: skip
+"""Kinds of facts that are the cluster's or the database's: a scratch schema says nothing of them."""
+
+
+def expected_facts(
+    connection: sa.Connection,
+    target: PostgresTarget,
+    tables: Iterable[sa.Table],
+    schema: str,
+    *,
+    live: Collection[Fact],
+    first: Sequence[str] = (),
+) -> frozenset[Fact]:
+    """The facts that `schema` should have. Leaves nothing behind; `first` are statements that put roles right.
+
+    The connection must be in a transaction; its user needs CREATE on the database and CREATEROLE.
+    """
+    scratch = f"vs_scratch_{secrets.token_hex(6)}"
+    names = [*target.tables, *target.gate_tables]
+    savepoint = connection.begin_nested()
+    try:
+        run(connection, [*first, *target.cluster_sql()])
+        run(connection, [f"CREATE SCHEMA {scratch}", *_given(live, scratch, target.plane.prefix)])
+        # Types that a model brings itself are the live schema's.
+        connection.exec_driver_sql(f"SET LOCAL search_path = {quoted(schema)}, pg_temp")
+        run(connection, [_table(table, scratch, connection.dialect) for table in tables])
+        connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
+        run(connection, records.postgres_functions(scratch))
+        run(connection, [*target.reset_sql(scratch), *target.schema_sql(scratch)])
+        found = facts(connection, scratch, prefix=target.plane.prefix, tables=names, as_schema=schema)
+    finally:
+        savepoint.rollback()
+    inside = {f for f in found if f.kind not in _AROUND and not f.object.startswith("database ")}
+    return frozenset(inside | attributes_of(target) | _logins(connection, target))
+
+
+def _given(live: Collection[Fact], scratch: str, prefix: str) -> list[str]:
+    """Who else may enter the live schema may enter the scratch one: that is a matter of the database's users."""
+    return [
+        f"GRANT USAGE ON SCHEMA {scratch} TO {'PUBLIC' if fact.who == 'PUBLIC' else quoted(fact.who)}"
+        for fact in live
+        if (fact.kind, fact.detail) == ("schema grant", "USAGE") and not fact.who.startswith(prefix)
+    ]
+
+
+def attributes_of(target: PostgresTarget) -> frozenset[Fact]:
+    """The target's roles and memberships, as facts."""
+    roles = {
+        Fact("role", name, "", "", f"{'LOGIN' if spec.login else 'NOLOGIN'} NOINHERIT")
+        for name, spec in target.roles.items()
+    }
+    return frozenset(roles | {Fact("membership", role, "", member, "member") for role, member in target.memberships})
+
+
+def _logins(connection: sa.Connection, target: PostgresTarget) -> set[Fact]:
+    """Every login has to get into this database."""
+    database = f"database {connection.exec_driver_sql('SELECT current_database()').scalar_one()}"
+    return {Fact("effective", database, "", name, "CONNECT") for name, spec in target.roles.items() if spec.login}
+
+
+def _table(table: sa.Table, schema: str, dialect: sa.Dialect) -> str:
+    """A table as its model declares it, without foreign keys and indexes: no right hangs on those."""
+    copy = table.to_metadata(sa.MetaData(naming_convention=table.metadata.naming_convention), schema=schema)
+    return str(CreateTable(copy, include_foreign_key_constraints=[]).compile(dialect=dialect))
+
+
+def run(connection: sa.Connection, statements: Sequence[str]) -> None:
+    """Run statements in one round trip. They take no parameters, so that a ``%`` in them is one."""
+    if statements:
+        # The mark keeps the driver from preparing a text that it has seen before: only single statements can be.
+        text = f"/* {secrets.token_hex(4)} */\n" + "\n;\n".join(s.rstrip().rstrip(";") for s in statements)
+        connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
