@@ -136,6 +136,20 @@ class Cedar:
         assert len(opened) <= 1, f"{purpose} reads {model}.{field} through two masks"
         return f"masked:{min(opened)}" if opened else "denied"
 
+    def key_rights(self, purpose: str, role: str) -> tuple[set[str], set[str], set[str]]:
+        """Categories that a purpose's login has to open, categories it has to seal, and indexes it has to compute: the
+        union over all models, since a key service knows of none.
+        """
+        unwrap, wrap, hmac = set[str](), set[str](), set[str]()
+        for model in self.catalogue:
+            for field in model.fields:
+                asked = (purpose, role, model.name, field.name)
+                unwrap |= self.opens(*asked)
+                wrap |= set(field.categories) if self.writes(*asked) else set()
+                if field.index and (self.writes(*asked) or self.searches(*asked)):
+                    hmac.add(field.index.name)
+        return unwrap, wrap, hmac
+
     def searches(self, purpose: str, role: str, model: str, field: str) -> bool:
         """Whether they may search a field."""
         return self._yes(purpose, role, "search", "Field", f"{model}.{field}")

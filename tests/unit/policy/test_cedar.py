@@ -21,9 +21,11 @@ from vaultstore import Actor, LocalKeys, Policy
 from vaultstore.catalogue import Catalogue
 from vaultstore.errors import IssueDenied, PolicyError
 from vaultstore.orm import ModelRegistry
-from vaultstore.policy import BoundPolicy, matrix
+from vaultstore.policy import BoundPolicy
+from vaultstore.policy.lattice import OPERATIONS, lattice, row_cells, vault_cells
 from vaultstore.tokens import Issuer
 
+READ_WRITE = ("read", "write")
 NOBODY = "nobody"
 """A role that no purpose is open to."""
 
@@ -51,35 +53,37 @@ def shipped() -> tuple[BoundPolicy, Cedar]:
 
 def agree(bound: BoundPolicy, cedar: Cedar) -> None:
     """Every cell of `bound` is what Cedar says of it; a role that a purpose is not open to gets nothing at all."""
-    cedar.ask(cedar.everything())
-    cells = {(c.purpose, c.model, c.field): c for c in matrix(bound) if c.field}
+    answers = cedar.ask(cedar.everything())
+    cells, models = lattice(bound), row_cells(bound)
     fields = [(m.name, f.name) for m in bound.catalogue for f in m.fields]
-    assert cells.keys() == {(purpose, *field) for purpose in cedar.purposes for field in fields}
-    for (purpose, model, field), cell in cells.items():
-        for role in bound.purpose(purpose).roles:
-            asked = (purpose, role, model, field)
-            assert cell.read == str(bound.decision(purpose, model, field)) == cedar.read(*asked), asked
-            assert cell.search == cedar.searches(*asked), asked
-            assert cell.write == cedar.writes(*asked), asked
-    for asked, allowed in cedar.ask(cedar.everything()).items():
-        assert not allowed or asked.role in bound.purpose(asked.purpose).roles, asked
+    assert cells.keys() == {(p, *field, verb) for p in cedar.purposes for field in fields for verb in OPERATIONS}
+    assert models.keys() == {(p, m.name, verb) for p in cedar.purposes for m in bound.catalogue for verb in READ_WRITE}
+    for purpose, says in cedar.purposes.items():
+        for role in says["roles"]:
+            for model, field in fields:
+                asked = (purpose, role, model, field)
+                read = cells[purpose, model, field, "read"]
+                assert read == str(bound.decision(purpose, model, field)) == cedar.read(*asked), asked
+                assert (cells[purpose, model, field, "search"] == "allowed") == cedar.searches(*asked), asked
+                assert (cells[purpose, model, field, "write"] == "allowed") == cedar.writes(*asked), asked
+            for name in bound.catalogue.models:
+                assert models[purpose, name, "read"] == cedar.sees(purpose, role, name), (purpose, role, name)
+                assert models[purpose, name, "write"] == cedar.changes(purpose, role, name), (purpose, role, name)
+    for asked, allowed in answers.items():
+        assert not allowed or asked.role in cedar.purposes[asked.purpose]["roles"], asked
 
 
 def keys_agree(bound: BoundPolicy, cedar: Cedar) -> None:
     """What each purpose may ask of a key service is the union of its cells over all models."""
-    access = bound.key_access("test")
-    for name, purpose in bound.purposes.items():
-        unwrap, wrap, hmac = set(), set(), set()
-        role = min(purpose.roles)
-        for model in bound.catalogue:
-            for field in model.fields:
-                unwrap |= cedar.opens(name, role, model.name, field.name)
-                writes = cedar.writes(name, role, model.name, field.name)
-                wrap |= set(field.categories) if writes else set()
-                if field.index and (writes or cedar.searches(name, role, model.name, field.name)):
-                    hmac.add(field.index.name)
+    access, cells = bound.key_access("test"), vault_cells(bound)
+    for name, purpose in cedar.purposes.items():
+        unwrap, wrap, hmac = cedar.key_rights(name, min(purpose["roles"]))
         rights = access.purposes[name]
         assert (rights.unwrap, rights.wrap, rights.hmac) == (unwrap, wrap, hmac), name
+        allowed = {(where, verb) for (who, where, verb), yes in cells.items() if who == name and yes}
+        expected = {(f"category {c}", "decrypt") for c in unwrap} | {(f"category {c}", "encrypt") for c in wrap}
+        assert allowed == expected | {(f"index {i}", "hmac") for i in hmac}, name
+    assert len(cells) == len(bound.purposes) * (2 * len(bound.catalogue.categories) + len({*bound.catalogue.indexes}))
 
 
 def test_the_shipped_policy_means_what_cedar_makes_of_it(shipped: tuple[BoundPolicy, Cedar]) -> None:
