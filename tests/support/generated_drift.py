@@ -14,7 +14,7 @@ from vaultstore.keys.vault_names import VaultNames
 from vaultstore.policy import BoundPolicy
 from vaultstore.testing import OpenBaoServer
 
-__all__ = ["FOR_GOOD", "VAULT_DRIFTS", "VaultDrift"]
+__all__ = ["FOREIGN", "FOR_GOOD", "VAULT_DRIFTS", "VaultDrift"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +161,6 @@ FOR_GOOD: Mapping[str, Callable[[VaultDrift], str | None]] = {
     "a key can be backed up": _key_config(allow_plaintext_backup=True),
 }
 """The same, of what Vault does not take back."""
+
+FOREIGN = frozenset({"another ACL reaches a key"})
+"""What is reported and stays: it is not of our making."""
