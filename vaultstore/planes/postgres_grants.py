@@ -1,0 +1,170 @@
+"""Rights in PostgreSQL: columns for purposes, functions for purposes and logins, our records for who keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import sqlalchemy as sa
+
+from vaultstore.orm.registry import ModelInfo, ModelRegistry
+from vaultstore.policy import BoundPolicy, Purpose
+from vaultstore.policy.model import Service
+from vaultstore.policy.rights import entry_of, touches
+
+__all__ = ["CONTEXT", "KEPT", "Rights", "kept_by", "login_functions", "purpose_functions", "rights_of"]
+
+CONTEXT: Final = frozenset({
+    "vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_actor_role", "vs_attribute",
+    "vs_attribute_uuid",
+})  # fmt: skip
+"""Functions that policies call with their user's rights; they tell no more than the transaction itself set."""
+
+_READ = frozenset({"vs_admit", "vs_wraps"})
+_WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
+_SEARCH = frozenset({"vs_search", "vs_found"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Rights on one table, column by column; `delete` is for whole rows."""
+
+    select: frozenset[str] = frozenset()
+    insert: frozenset[str] = frozenset()
+    update: frozenset[str] = frozenset()
+    delete: bool = False
+
+    def __or__(self, other: Rights) -> Rights:
+        return Rights(
+            self.select | other.select,
+            self.insert | other.insert,
+            self.update | other.update,
+            self.delete or other.delete,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.select or self.insert or self.update or self.delete)
+
+
+@dataclass(slots=True)
+class _Sealed:
+    """Attribute keys of a model's sealed columns, and those of them that are read and written."""
+
+    every: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+
+
+def rights_of(purpose: Purpose, models: ModelRegistry) -> Mapping[str, Rights]:
+    """Rights of a purpose by table, of the tables on which it has any.
+
+    Models that share a table share its columns: there a purpose has what any of them gives it. A row's model decides
+    whether the row is seen at all, which is for the rows' policies.
+    """
+    found: dict[str, Rights] = {}
+    for info in models:
+        if touches(purpose, info.model):
+            for table, rights in _of_model(purpose, info):
+                found[table] = found.get(table, Rights()) | rights
+    return found
+
+
+def _of_model(purpose: Purpose, info: ModelInfo) -> Iterable[tuple[str, Rights]]:
+    writes = entry_of(purpose.write, info.model) is not None
+    sealed = _sealed(purpose, info)
+    for prop in info.mapper.column_attrs:
+        for column in prop.columns:
+            if not isinstance(column, sa.Column):
+                continue  # an expression that the mapper computes
+            clear = prop.key not in sealed.every
+            # A row keeps its identity, its subject and its scope: every AAD is bound to them.
+            fixed = prop.key in info.fixed or column.primary_key or column in info.mapper.primary_key
+            name = frozenset({column.name})
+            yield (
+                column.table.name,
+                Rights(
+                    select=name if clear or prop.key in sealed.read else frozenset(),
+                    insert=name if writes else frozenset(),
+                    update=name if writes and (not fixed if clear else prop.key in sealed.written) else frozenset(),
+                    delete=writes,
+                ),
+            )
+
+
+def _sealed(purpose: Purpose, info: ModelInfo) -> _Sealed:
+    lineage = (info.name, *info.bases)
+    reads, writes, searches = purpose.reads(*lineage), purpose.writes(*lineage), purpose.searches(*lineage)
+    found = _Sealed()
+    for each in info.fields:
+        keys = {each.name: each.category, **{p.key: p.category for p in each.projections}}
+        found.every |= keys.keys()
+        found.read |= {key for key, category in keys.items() if category in reads}
+        if each.index is not None:
+            keys[each.index_key] = each.category
+            found.every.add(each.index_key)
+            found.read |= {each.index_key} if each.name in searches else set()
+        found.written |= keys.keys() if each.category in writes else set()
+    return found
+
+
+def purpose_functions(purpose: Purpose) -> frozenset[str]:
+    """Functions that a purpose's role calls: data keys are minted in the transaction of the rows that they seal."""
+    return CONTEXT | {"vs_mint"} if purpose.write else CONTEXT
+
+
+def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
+    """Functions that the login of a service calls: what the verbs of its purposes take."""
+    found = {*CONTEXT, "vs_check"}
+    for purpose in map(bound.purpose, service.purposes):
+        found |= _READ if purpose.read else frozenset()
+        found |= _WRITE if purpose.write else frozenset()
+        found |= _SEARCH if purpose.search else frozenset()
+        found |= {"vs_approve"} if purpose.approves else frozenset()
+    return frozenset(found)
+
+
+def _kept(select: str = "", insert: str = "", update: str = "", delete: bool = False) -> Rights:
+    return Rights(frozenset(select.split()), frozenset(insert.split()), frozenset(update.split()), delete)
+
+
+_SUBJECT = "subject state created_at changed_at"
+# Locking a subject takes UPDATE on one of its columns; this one decides nothing.
+_HELD = _kept("subject state", _SUBJECT, "changed_at")
+
+KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
+    "approvals": {
+        "vs_requests": _kept(insert="id case_id purpose subjects requested_by requested_at expires_at"),
+    },
+    "cases": {
+        "vs_cases": _kept(
+            "id kind assigned_to opened_at closed_at note", "id kind assigned_to opened_at closed_at note", "closed_at"
+        ),
+        "vs_case_subjects": _kept("case_id subject", "case_id subject"),
+    },
+    "consents": {
+        "vs_subjects": _HELD,
+        "vs_consents": _kept(
+            "id subject kind notice_version granted_at withdrawn_at evidence",
+            "subject kind notice_version granted_at withdrawn_at evidence",
+            "withdrawn_at",
+        ),
+    },
+    "revocations": {"vs_revocations": _kept("id", "jti actor before revoked_at reason")},
+    "states": {
+        "vs_subjects": _HELD | _kept(update="state reason"),
+        # To destroy keys takes no look at them: the wraps themselves stay unreadable.
+        "vs_keyring": _kept("subject", delete=True),
+    },
+})  # fmt: skip
+"""Record that a service keeps -> rights on our tables, no more than its facade in vaultstore.lifecycle uses."""
+
+
+def kept_by(service: Service) -> Mapping[str, Rights]:
+    """Rights of a service's login on our tables."""
+    found: dict[str, Rights] = {}
+    for record in service.keeps:
+        for table, rights in KEPT[record].items():
+            found[table] = found.get(table, Rights()) | rights
+    return found

@@ -1,0 +1,270 @@
+"""What a PostgreSQL database must be for a policy: roles, owners, column grants, row-level security, functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+
+from vaultstore.errors import PolicyError, SettingsError
+from vaultstore.orm.registry import ModelRegistry
+from vaultstore.planes.postgres_blocks import functions_to, memberships_sql, reset_block, role_sql, sequence_grant
+from vaultstore.planes.postgres_grants import Rights, kept_by, login_functions, purpose_functions, rights_of
+from vaultstore.planes.postgres_rows import Rows
+from vaultstore.planes.postgres_scopes import Condition, ScopeView
+from vaultstore.planes.postgres_text import SCHEMA, filled, name, names, table
+from vaultstore.policy import BoundPolicy
+from vaultstore.records import metadata
+from vaultstore.records.plane import RolePlane
+
+__all__ = ["PostgresTarget", "RoleSpec", "RowPolicy", "compile_postgres"]
+
+Command = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "ALL"]
+_LONGEST_NAME = 63
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """A role of the plane. All are NOINHERIT and have no attribute of power."""
+
+    login: bool
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowPolicy:
+    """A policy of row-level security. Conditions are templates."""
+
+    table: str
+    name: str
+    command: Command
+    roles: tuple[str, ...]
+    using: str | None = None
+    check: str | None = None
+    restrictive: bool = False
+
+    @property
+    def sql(self) -> str:
+        """Template of its CREATE POLICY."""
+        using = f" USING ({self.using})" if self.using is not None else ""
+        check = f" WITH CHECK ({self.check})" if self.check is not None else ""
+        return (
+            f"CREATE POLICY {name(self.name)} ON {table(self.table)}{' AS RESTRICTIVE' if self.restrictive else ''}"
+            f" FOR {self.command} TO {names(self.roles)}{using}{check}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresTarget:
+    """The wanted state, without a connection. Made by `compile_postgres`.
+
+    Statements are to be run as they are, without parameters: a literal may hold a percent sign. They take a superuser,
+    or a role that may make roles and owns the tables.
+    """
+
+    plane: RolePlane
+    bound: BoundPolicy
+    roles: Mapping[str, RoleSpec]
+    memberships: frozenset[tuple[str, str]]
+    """(role, member)."""
+    tables: tuple[str, ...]
+    """Tables of models: row-level security is on and forced."""
+    gate_tables: tuple[str, ...]
+    """Tables of ours: owned, and granted to nobody but services that keep records."""
+    rights: Mapping[str, Mapping[str, Rights]]
+    """Role or login -> table -> rights."""
+    functions: Mapping[str, frozenset[str]]
+    """Role or login -> functions it may call."""
+    policies: tuple[RowPolicy, ...]
+    views: Mapping[ScopeView, tuple[str, ...]]
+    """View of a row scope -> roles that may read it."""
+    sequences: tuple[tuple[str, str, str | None, tuple[str, ...]], ...]
+    """(table, column, name where the model names it, roles that take numbers from it)."""
+
+    def __repr__(self) -> str:
+        return f"<PostgresTarget {self.plane.prefix} {len(self.bound.purposes)} purposes on {len(self.tables)} tables>"
+
+    def cluster_sql(self) -> list[str]:
+        """Roles and memberships of the cluster, as they should be; harmless when repeated."""
+        made = [s for role, spec in self.roles.items() for s in role_sql(role, login=spec.login, comment=spec.comment)]
+        return [*made, *memberships_sql(self.roles, self.memberships)]
+
+    def reset_sql(self, schema: str) -> list[str]:
+        """Take back every grant, policy and scope view in `schema`; harmless when repeated."""
+        return [filled(reset_block(self.plane, (*self.tables, *self.gate_tables)), _plain(schema))]
+
+    def schema_sql(self, schema: str) -> list[str]:
+        """Owners, row-level security, grants and policies on the tables and functions that are in `schema`.
+
+        After `reset_sql`. Raises SettingsError for a schema that is not a plain lower-case name.
+        """
+        plain = _plain(schema)
+        return [filled(statement, plain) for _, statements in self._parts() for statement in statements]
+
+    def text(self, schema: str = "public") -> str:
+        """All of it for people to read, purpose by purpose."""
+        lines = ["-- Roles of the cluster.", *(f"{s};" for s in self.cluster_sql())]
+        for title, statements in self._parts():
+            lines += ["", *(f"-- {line}" for line in title.splitlines())]
+            lines += [f"{filled(statement, _plain(schema))};" for statement in statements]
+        return "\n".join(lines) + "\n"
+
+    def _parts(self) -> Iterator[tuple[str, list[str]]]:
+        """(title, statements), in the order in which they run."""
+        yield "The schema and who owns what.", list(self._owners())
+        if self.views:
+            yield "What row scopes are decided by. The purposes read these views, not the tables.", list(self._views())
+        for purpose in self.bound.purposes.values():
+            role = self.plane.role(purpose.name)
+            yield (
+                f"{purpose.name}: {purpose.description}",
+                [
+                    *self._granted(role),
+                    *(p.sql for p in self.policies if p.roles == (role,) and not p.restrictive),
+                ],
+            )
+        for service in self.bound.services.values():
+            title = f"The login of {service.name}" + (f": {service.description}" if service.description else "")
+            yield title, list(self._granted(self.plane.login(service.name)))
+        yield "The issuer of tokens.", list(self._granted(self.plane.issuer))
+        if strict := [p.sql for p in self.policies if p.restrictive]:
+            yield "Strict: whatever a purpose's own policies say, its rows take a ticket for that purpose.", strict
+        if self.sequences:
+            yield "Numbers for new rows.", [sequence_grant(*each) for each in self.sequences]
+
+    def _owners(self) -> Iterator[str]:
+        owner = self.plane.owner
+        yield f"GRANT USAGE ON SCHEMA {SCHEMA} TO {names(self.roles)}"
+        yield f"REVOKE CREATE ON SCHEMA {SCHEMA} FROM PUBLIC"
+        for each in (*self.tables, *self.gate_tables):
+            yield f"ALTER TABLE {table(each)} OWNER TO {name(owner)}"
+        yield f"GRANT ALL ON TABLE {', '.join(map(table, (*self.tables, *self.gate_tables)))} TO {name(owner)}"
+        for each in self.tables:
+            yield f"ALTER TABLE {table(each)} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+        yield functions_to(owner)
+
+    def _views(self) -> Iterator[str]:
+        scopes = self.plane.scopes
+        yield from self._granted(scopes)
+        yield from (policy.sql for policy in self.policies if policy.roles == (scopes,))
+        for view, readers in self.views.items():
+            query = view.query
+            if self.plane.strict:
+                ticket = f"CURRENT_USER = (SELECT {SCHEMA}.vs_role())"
+                query = f"SELECT v.value FROM ({query}) AS v (value) WHERE {ticket}"  # noqa: S608 - ours
+            yield f"CREATE VIEW {table(view.name)} (value) WITH (security_barrier) AS {query}"
+            yield f"ALTER VIEW {table(view.name)} OWNER TO {name(scopes)}"
+            yield f"GRANT SELECT ON {table(view.name)} TO {names(readers)}"
+
+    def _granted(self, role: str) -> Iterator[str]:
+        for each, rights in self.rights.get(role, {}).items():
+            verbs = {"SELECT": rights.select, "INSERT": rights.insert, "UPDATE": rights.update}
+            granted = [f"{verb} ({names(sorted(columns))})" for verb, columns in verbs.items() if columns]
+            granted += ["DELETE"] if rights.delete else []
+            yield f"GRANT {', '.join(granted)} ON {table(each)} TO {name(role)}"
+        if functions := self.functions.get(role):
+            yield f"GRANT EXECUTE ON FUNCTION {', '.join(map(table, sorted(functions)))} TO {name(role)}"
+
+
+def compile_postgres(bound: BoundPolicy, models: ModelRegistry, plane: RolePlane) -> PostgresTarget:
+    """The PostgreSQL plane of a policy that is bound to the catalogue of `models`.
+
+    Raises PolicyError for a row scope that can't be row-level security, for a name that PostgreSQL would cut off, and
+    for a model whose table names a schema.
+    """
+    rows = Rows(bound, models, plane.prefix)
+    rights: dict[str, dict[str, Rights]] = {}
+    functions: dict[str, frozenset[str]] = {plane.issuer: frozenset({"vs_plane", "vs_ticket"})}
+    policies: list[RowPolicy] = []
+    readers: dict[ScopeView, list[str]] = {}
+    writers: dict[str, list[str]] = {}
+    for purpose in bound.purposes.values():
+        role = plane.role(purpose.name)
+        rights[role] = dict(sorted(rights_of(purpose, models).items()))
+        functions[role] = purpose_functions(purpose)
+        for each in rights[role]:
+            seen, written = rows.seen(purpose, each), rows.written(purpose, each)
+            policies += _policies(purpose.name, role, each, seen, written)
+            for view in {v for c in (seen, written) if c is not None for v in c.views}:
+                readers.setdefault(view, []).append(role)
+            if written is not None:
+                writers.setdefault(each, []).append(role)
+    views = {view: tuple(dict.fromkeys(readers[view])) for view in sorted(readers, key=lambda v: v.name)}
+    for view in views:
+        for each, columns in view.reads:
+            mine = rights.setdefault(plane.scopes, {})
+            mine[each] = mine.get(each, Rights()) | Rights(select=frozenset(columns))
+    policies += [RowPolicy(t, "scopes", "SELECT", (plane.scopes,), "true") for t in rights.get(plane.scopes, ())]
+    if plane.strict:
+        ticket = f"CURRENT_USER = (SELECT {SCHEMA}.vs_role())"
+        everyone = tuple(plane.role(purpose) for purpose in bound.purposes)
+        policies += [RowPolicy(t, "ticket", "ALL", everyone, ticket, ticket, restrictive=True) for t in rows.tables]
+    for service in bound.services.values():
+        login = plane.login(service.name)
+        rights[login] = dict(sorted(kept_by(service).items()))
+        functions[login] = login_functions(bound, service)
+    return PostgresTarget(
+        plane=plane,
+        bound=bound,
+        roles=_roles(bound, plane),
+        memberships=frozenset(
+            (plane.role(p), plane.login(s.name)) for s in bound.services.values() for p in s.purposes
+        ),
+        tables=tuple(rows.tables),
+        gate_tables=tuple(sorted(metadata.tables)),
+        rights=rights,
+        functions=functions,
+        policies=tuple(policies),
+        views=views,
+        sequences=tuple(_sequences(rows.tables, writers)),
+    )
+
+
+def _roles(bound: BoundPolicy, plane: RolePlane) -> dict[str, RoleSpec]:
+    roles = {
+        plane.owner: RoleSpec(False, "owns the tables and functions of the store"),
+        plane.scopes: RoleSpec(False, "owns the views that row scopes are decided by"),
+        plane.issuer: RoleSpec(True, "the token issuer: has tickets made"),
+    }
+    for purpose in bound.purposes.values():
+        roles[plane.role(purpose.name)] = RoleSpec(False, f"purpose {purpose.name}: {purpose.description}")
+    for service in bound.services.values():
+        roles[plane.login(service.name)] = RoleSpec(True, f"service {service.name}: {service.description}")
+    return roles
+
+
+def _policies(
+    purpose: str, role: str, on: str, seen: Condition | None, written: Condition | None
+) -> Iterator[RowPolicy]:
+    def made(command: Command, using: str | None, check: str | None) -> RowPolicy:
+        label = f"{purpose}/{command.lower()}"
+        if len(label.encode()) > _LONGEST_NAME:
+            raise PolicyError(f"purpose {purpose}: take a name of at most {_LONGEST_NAME - 7} bytes")
+        return RowPolicy(on, label, command, (role,), using, check)
+
+    if seen is not None:
+        yield made("SELECT", seen.sql, None)
+    if written is not None:
+        yield made("INSERT", None, written.sql)
+        yield made("UPDATE", written.sql, written.sql)
+        yield made("DELETE", written.sql, None)
+
+
+def _sequences(
+    tables: Mapping[str, sa.Table], writers: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str, str | None, tuple[str, ...]]]:
+    for each, roles in writers.items():
+        for column in tables[each].columns:
+            if isinstance(column.default, sa.Sequence):
+                yield each, column.name, column.default.name, tuple(roles)
+            elif column is tables[each].autoincrement_column and column.identity is None:
+                yield each, column.name, None, tuple(roles)
+
+
+def _plain(schema: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema):
+        raise SettingsError(f"not a plain lower-case schema name: {schema!r}")
+    return schema
