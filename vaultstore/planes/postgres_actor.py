@@ -91,13 +91,13 @@ class Symbols:
     def text(self, value: object) -> str | None:
         """SQL of a text that is bound, where it is a value of the actor."""
         source = self._sources.get(str.__str__(value)) if isinstance(value, str) else None
-        return source and source.text
+        return None if source is None else source.text
 
     def uuid(self, value: object) -> str | None:
         """SQL of a UUID that is bound, where it is a value of the actor."""
         name = str(value) if isinstance(value, uuid.UUID) else str.__str__(value) if isinstance(value, str) else ""
         source = self._sources.get(name)
-        return source and source.as_uuid
+        return None if source is None else source.as_uuid
 
     def _attribute(self, name: str) -> str:
         quoted = literal(name)

@@ -7,7 +7,7 @@ up there, through a view.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +128,7 @@ class Rows:
         if not whole and (discriminator is None or not identities):
             return _FALSE  # nothing tells their rows from those of a model that is not listed
 
-        def build(actor: Actor) -> sa.ColumnElement[bool]:
+        def build(actor: Actor) -> Any:
             parts: list[Any] = [] if whole else [discriminator.in_(identities)]
             if group.scope:
                 parts.append(scope_named(group.scope)(actor, mapper.class_))
@@ -164,7 +164,7 @@ class Rows:
         return keys[0].in_(sa.select(same).select_from(mapper.class_).where(condition))
 
 
-def _outer_columns(condition: Any) -> Iterable[Any]:
+def _outer_columns(condition: Any) -> Iterator[Any]:
     """Columns outside of subqueries."""
     stack = [condition]
     while stack:
@@ -175,7 +175,7 @@ def _outer_columns(condition: Any) -> Iterable[Any]:
             stack.extend(element.get_children())
 
 
-def _same(column: Any, on: Any, mappers: Sequence[Any]) -> Iterable[Any]:
+def _same(column: Any, on: Any, mappers: Sequence[Any]) -> Iterator[Any]:
     """Columns of `on` that hold what `column` holds, as the joined tables of a model share a key."""
     for mapper in mappers:
         for prop in mapper.column_attrs:

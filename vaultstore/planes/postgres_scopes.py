@@ -58,10 +58,11 @@ class _Compiler(PGCompiler):
 
     def visit_table(self, table: Any, *args: Any, **kw: Any) -> str:
         self.__dict__.setdefault("tables", set()).add(table)
-        return super().visit_table(table, *args, **kw)
+        text: str = super().visit_table(table, *args, **kw)  # type: ignore[no-untyped-call]
+        return text
 
 
-_dialect: Any = PGDialect(paramstyle="named")
+_dialect: Any = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _dialect.statement_compiler = _Compiler
 _dialect._backslash_escapes = False  # standard_conforming_strings is on, as everywhere by now
 
@@ -94,9 +95,7 @@ class _Scope:
         self.views: dict[str, ScopeView] = {}
 
     def compile(self, build: Callable[[Actor], sa.ColumnElement[bool]]) -> Condition:
-        made = build(self.symbols.actor)
-        if isinstance(made, bool):
-            made = sa.true() if made else sa.false()
+        made: Any = build(self.symbols.actor)
         if not isinstance(made, sa.ColumnElement):
             raise ScopeRefused(f"it returns {type(made).__name__}, not a condition")
         condition = visitors.replacement_traverse(made, {}, self.outer)
@@ -121,12 +120,13 @@ class _Scope:
         if isinstance(element, sa.Exists):
             query = _query_of(element.element)
             if isinstance(query, sa.Select):
-                one = query.with_only_columns(sa.literal_column("1").label("value"), maintain_column_froms=True)
-                return sa.literal_column(f"EXISTS (SELECT FROM {self.view(one, query)})", sa.Boolean())
+                one: Any = sa.literal_column("1").label("value")
+                bare = query.with_only_columns(one, maintain_column_froms=True)
+                return sa.literal_column(f"EXISTS (SELECT FROM {self.view(bare, query)})", sa.Boolean())
             raise ScopeRefused(f"it has an EXISTS over something that is no select: {_HOW}")
         if (query := _query_of(element)) is not None:
-            one = f"(SELECT value FROM {self.view(query)})"  # noqa: S608 - a quoted name
-            return sa.literal_column(one, getattr(element, "type", None))
+            value = f"(SELECT value FROM {self.view(query)})"  # noqa: S608 - a quoted name
+            return sa.literal_column(value, getattr(element, "type", None))
         return self.inner(element)
 
     def inner(self, element: Any, **kw: Any) -> Any:
