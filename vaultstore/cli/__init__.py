@@ -16,7 +16,9 @@ _COMMANDS = {
     "demo": ("vaultstore.cli.demo:demo_command", "Watch the abuses being tried and refused."),
     "members": ("vaultstore.cli.members:members_group", "Bring members, messages and views into a store."),
     "token": ("vaultstore.cli.token:token_group", "Issue and inspect purpose-bound tokens."),
+    "issuer": ("vaultstore.cli.issuer:issuer_group", "Run the process that signs tokens."),
     "policy": ("vaultstore.cli.policy:policy_group", "Check, show and explain a policy."),
+    "audit": ("vaultstore.cli.audit:audit_group", "Sign, check and use the audit log."),
     "show": ("vaultstore.cli.show:show_command", "Show a member as a token's purpose sees them."),
 }
 

@@ -6,7 +6,7 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -24,37 +24,75 @@ def token_group() -> None:
 
 @token_group.command("issue")
 @dir_option
-@click.option("--actor", required=True, metavar="ID", help="Who acts: a stable id.")
-@click.option("--role", required=True, metavar="ROLE", help="The role they act in.")
+@click.option("--actor", metavar="ID", help="Who acts: a stable id.")
+@click.option("--role", metavar="ROLE", help="The role they act in.")
 @click.option("--purpose", required=True, metavar="PURPOSE", help="What for: a purpose of the policy.")
 @click.option("--attr", "attributes", type=PAIR, multiple=True, help="An attribute, such as store=sh-01. Repeatable.")
 @click.option("--subject", "subjects", type=click.UUID, multiple=True, help="Only this member. Repeatable.")
 @click.option("--case", metavar="CASE", help="The case it is for.")
 @click.option("--ttl", type=DURATION, help="How long it holds, such as 5m [as long as the purpose allows].")
+@click.option(
+    "--assertion",
+    metavar="FILE",
+    type=click.File(),
+    help="The identity provider's token, - for stdin: the issuer takes actor and role from it.",
+)
 def issue_command(
     folder: Path,
-    actor: str,
-    role: str,
+    actor: str | None,
+    role: str | None,
     purpose: str,
     attributes: tuple[tuple[str, str], ...],
     subjects: tuple[uuid.UUID, ...],
     case: str | None,
     ttl: timedelta | None,
+    assertion: TextIO | None,
 ) -> None:
     """Print a token, and nothing else, on stdout.
 
-    The store's key file vouches for whatever you say here: a service takes actor, role and attributes from a
-    verified identity instead.
+    The store's key file vouches for whatever you say here. Where the store's issuer_url names an issuer, that process
+    takes actor, role and attributes from --assertion instead; --role then names one where it holds several.
     """
     from vaultstore.cli.store import open_store
     from vaultstore.grants import Actor
 
+    if assertion is not None:
+        if actor or attributes:
+            raise click.UsageError("--assertion says who acts: leave out --actor and --attr")
+        click.echo(_from_issuer(folder, assertion, purpose, role, subjects, case, ttl))
+        return
+    if actor is None or role is None:
+        raise click.UsageError("say who acts: --actor and --role, or --assertion where there is an issuer")
     named = dict(attributes)
     if len(named) != len(attributes):
         raise click.UsageError("--attr: a name is given twice")
     with open_store(folder) as store:
         token = store.issue(Actor(actor, role, named), purpose, subjects=subjects or None, case=case, ttl=ttl)
     click.echo(token)
+
+
+def _from_issuer(
+    folder: Path,
+    assertion: TextIO,
+    purpose: str,
+    role: str | None,
+    subjects: tuple[uuid.UUID, ...],
+    case: str | None,
+    ttl: timedelta | None,
+) -> str:
+    from vaultstore.issuer import IssuerClient
+    from vaultstore.settings import Settings
+
+    settings = Settings.load(folder)
+    if not settings.issuer_url:
+        raise click.UsageError("--assertion is for an issuer: set issuer_url, or VAULTSTORE_ISSUER_URL")
+    cert, key, ca = (
+        str(settings.folder / path) if path else ""
+        for path in (settings.issuer_cert, settings.issuer_key, settings.issuer_ca)
+    )
+    text = assertion.read(32 * 1024).strip()  # more than the issuer reads: it says so
+    with IssuerClient(settings.issuer_url, cert=cert, key=key, ca=ca) as client:
+        return client.issue(text, purpose, subjects or None, case, ttl, role=role)
 
 
 @token_group.command("inspect")

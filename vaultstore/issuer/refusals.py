@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vaultstore.errors import (
+    AccessDenied,
     IssueDenied,
     KeyServiceRefused,
     KeyServiceUnavailable,
@@ -18,7 +19,7 @@ from vaultstore.errors import (
     VaultstoreError,
 )
 
-__all__ = ["REFUSALS", "Refusal", "error_of", "refusal_of"]
+__all__ = ["REFUSALS", "Refusal", "Refused", "error_of", "refusal_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ REFUSALS = {
     "token.expired": Refusal(400, "invalid_grant", TokenExpired),
     "token.invalid": Refusal(400, "invalid_grant", TokenInvalid),
     "token.revoked": Refusal(400, "invalid_grant", TokenRevoked),
+    "access.denied": Refusal(400, "invalid_grant", AccessDenied),
     "service.unknown": Refusal(401, "invalid_client", KeyServiceRefused),
     "service.not_served": Refusal(403, "unauthorized_client", KeyServiceRefused),
     "request.invalid": Refusal(400, "invalid_request", KeyServiceRefused),
@@ -51,11 +53,21 @@ REFUSALS = {
 }
 """Reason -> refusal."""
 
-_BY_TYPE = {
+
+class Refused(KeyServiceRefused):
+    """The issuer refuses for a reason of its own, one of REFUSALS."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+_BY_TYPE: dict[type[VaultstoreError], str] = {
     IssueDenied: "issue.denied",
     TokenExpired: "token.expired",
     TokenRevoked: "token.revoked",
     TokenInvalid: "token.invalid",
+    AccessDenied: "access.denied",
     KeyServiceUnavailable: "keys.unavailable",
     KeyServiceRefused: "keys.refused",
 }
@@ -63,6 +75,8 @@ _BY_TYPE = {
 
 def refusal_of(error: VaultstoreError) -> str:
     """The reason that says `error`."""
+    if isinstance(error, Refused):
+        return error.reason
     return next((reason for kind, reason in _BY_TYPE.items() if isinstance(error, kind)), "defect")
 
 

@@ -17,7 +17,7 @@ from vaultstore.tokens.claims import ALGORITHM, SIGNING_KEY
 from vaultstore.tokens.compact import b64url, unb64url
 from vaultstore.tokens.transport import Transport
 
-__all__ = ["GRACE", "PAUSE", "JwksKeys", "jwks", "jwks_entries"]
+__all__ = ["GRACE", "PAUSE", "JwksKeys", "file_source", "jwks", "jwks_entries", "url_source"]
 
 GRACE = 3600.0
 """Seconds that the last keys of a URL are used while it does not answer."""
@@ -72,9 +72,9 @@ class JwksKeys:
         Raises SettingsError where it can't be read or holds anything but public keys.
         """
         path = Path(path)
-        keys = cls(str(path), lambda: _file(path), grace=0, pause=0)
-        _parse(_file(path), str(path))
-        return keys
+        fetch = file_source(path)
+        _parse(fetch(), str(path))
+        return cls(str(path), fetch, grace=0, pause=0)
 
     @classmethod
     def from_url(cls, url: str, ca: str = "", *, cert: str = "", key: str = "", timeout: float = 5.0) -> JwksKeys:
@@ -84,16 +84,7 @@ class JwksKeys:
         client's certificate; `timeout` is in seconds. Nothing is asked before the keys are. Raises SettingsError for
         a URL or file that can't be used.
         """
-        transport = Transport(url, ca=ca, cert=cert, key=key, timeout=timeout, limit=_MAX_FILE)
-        path = "/jwks" if url.startswith("unix:") else transport.path
-
-        def fetch() -> bytes:
-            answer = transport.request("GET", path)
-            if answer.status != 200:
-                raise KeyServiceUnavailable(f"{url} answered status {answer.status}")
-            return answer.body
-
-        return cls(url, fetch)
+        return cls(url, url_source(url, ca, cert=cert, key=key, timeout=timeout))
 
     def __call__(self) -> Mapping[str, bytes]:
         """Key id -> raw public key (32 bytes). Raises KeyServiceUnavailable where there are none to be had now."""
@@ -113,6 +104,34 @@ class JwksKeys:
         raise KeyServiceUnavailable(failure)
 
 
+def file_source(path: Path) -> Callable[[], bytes]:
+    """Reads the JWKS at `path` anew at each call, which raises SettingsError where it can't."""
+
+    def fetch() -> bytes:
+        try:
+            if path.stat().st_size > _MAX_FILE:
+                raise SettingsError(f"{path} is longer than {_MAX_FILE} bytes: no JWKS")
+            return path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{path} can't be read: {error.strerror}") from None
+
+    return fetch
+
+
+def url_source(url: str, ca: str = "", *, cert: str = "", key: str = "", timeout: float = 5.0) -> Callable[[], bytes]:
+    """Gets the JWKS at `url` at each call, which raises KeyServiceError where it can't; see `JwksKeys.from_url`."""
+    transport = Transport(url, ca=ca, cert=cert, key=key, timeout=timeout, limit=_MAX_FILE)
+    path = "/jwks" if url.startswith("unix:") else transport.path
+
+    def fetch() -> bytes:
+        answer = transport.request("GET", path)
+        if answer.status != 200:
+            raise KeyServiceUnavailable(f"{url} answered status {answer.status}")
+        return answer.body
+
+    return fetch
+
+
 def jwks_entries(content: bytes, name: str) -> list[dict[str, Any]]:
     """The members of a JWKS document's ``keys``. Raises SettingsError where it is none, or holds a private key."""
     try:
@@ -128,15 +147,6 @@ def jwks_entries(content: bytes, name: str) -> list[dict[str, Any]]:
         if "d" in entry or "k" in entry:  # RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1
             raise SettingsError(f"{name}: key {at} is a private key: it must not lie here")
     return entries
-
-
-def _file(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _MAX_FILE:
-            raise SettingsError(f"{path} is longer than {_MAX_FILE} bytes: no JWKS")
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path} can't be read: {error.strerror}") from None
 
 
 def _parse(content: bytes, name: str) -> Mapping[str, bytes]:

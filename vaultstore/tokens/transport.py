@@ -112,6 +112,9 @@ class Transport:
             if size > self._limit:
                 raise http.client.HTTPException("too long an answer")
             sock.settimeout(_left(deadline))
+        if response.length:  # read1 takes an early end for the end
+            raise http.client.IncompleteRead(b"")
+        response.close()  # read1 does not notice the end, and the connection would wait for it
         if response.will_close or not self._give(connection):
             connection.close()
         return Answer(response.status, b"".join(parts))
