@@ -134,7 +134,7 @@ class Rows:
                 parts.append(scope_named(group.scope)(actor, mapper.class_))
             return parts[0] if len(parts) == 1 else sa.and_(*parts)
 
-        def placed(actor: Actor) -> sa.ColumnElement[bool]:
+        def placed(actor: Actor) -> Any:
             return self._placed(build(actor), on, group, mapper)
 
         return compile_condition(group.scope or "of_model", placed, on, self.tables, self._prefix)
