@@ -60,6 +60,10 @@ class Settings:
     issuer_cert: str = ""
     issuer_key: str = ""
     issuer_ca: str = ""
+    audit_origin: str = ""
+    """Names the audit log in its checkpoints, as ``example.com/members``; ``""``: ``vaultstore.local/<issuer>``."""
+    witnesses: str = ""
+    """Who signs checkpoints too, ``KEY@URL`` each, with commas between."""
 
     def __repr__(self) -> str:
         return f"<Settings {self.folder}>"
@@ -125,6 +129,11 @@ class Settings:
         if self.database.startswith(prefix) and not self.database.startswith(prefix + "/"):
             return prefix + str(self.folder / self.database.removeprefix(prefix))
         return self.database
+
+    @property
+    def log_origin(self) -> str:
+        """The name of the audit log."""
+        return self.audit_origin or f"vaultstore.local/{self.issuer}"
 
     @property
     def policy_path(self) -> Path:
