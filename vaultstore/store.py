@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Engine, MetaData, create_engine, make_url
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.exc import ProgrammingError
 
 from vaultstore import records
-from vaultstore.errors import SettingsError, TokenInvalid
-from vaultstore.gate import Gate, OpenGrant, PostgresLedger, SqliteLedger
-from vaultstore.grants import Actor, Grant
+from vaultstore.errors import SettingsError, UnsupportedOperation
+from vaultstore.gate import Gate, HeldGrants, OpenGrant, PostgresLedger, SqliteLedger
+from vaultstore.gate.claims import Claims
+from vaultstore.grants import Actor, Grant, Ticket
 from vaultstore.keys import Keys, KeyService
 from vaultstore.lifecycle import Approvals, Cases, Consents, Revocations, Subjects
 from vaultstore.orm import ModelRegistry, PurposeSession
-from vaultstore.orm.guards import guard
+from vaultstore.orm.engines import gate_engine, members_engine
+from vaultstore.orm.role import NOT_PRIVILEGED, sqlstate
 from vaultstore.policy import BoundPolicy, Policy
-from vaultstore.tokens import Issuer, Verifier
+from vaultstore.records.plane import RolePlane
+from vaultstore.records.plane import fetch as fetch_plane
+from vaultstore.tokens import Issuer, JwksKeys, Verifier
+
+if TYPE_CHECKING:
+    from vaultstore.issuer import IssuerClient
 
 __all__ = ["Store"]
 
 Clock = Callable[[], datetime]
+
+_LOOK_AGAIN = 60.0
+"""Seconds until the database is asked again whether a plane is applied."""
 
 
 def _now() -> datetime:
@@ -52,10 +62,15 @@ class Store:
         clock: Clock,
         issuer: str,
         resources: ExitStack,
+        issuer_client: IssuerClient | None = None,
+        jwks: JwksKeys | None = None,
+        postgres_strict: bool = False,
     ) -> None:
         self.engine, self.policy, self.models = engine, policy, models
         self._gate_engine, self._keys, self._metadata, self._clock = gate_engine, keys, tuple(metadata), clock
-        self._issuer_name, self._resources = issuer, resources
+        self._issuer_name, self._resources, self._issuer_client = issuer, resources, issuer_client
+        self._strict = postgres_strict
+        self._known: tuple[float, RolePlane | None] | None = None
         ledger = (
             PostgresLedger(gate_engine)
             if engine.dialect.name == "postgresql"
@@ -64,9 +79,9 @@ class Store:
         self._ledger = ledger
         self.gate = Gate(ledger, policy.catalogue, clock)
         self._issuer = Issuer(keys, policy, issuer, clock)
-        self._verifier = Verifier(lambda: keys.public_keys("tokens"), policy, issuer, clock)
-        self._opened: dict[str, OpenGrant] = {}
-        self._lock = threading.Lock()
+        public_keys = jwks or (issuer_client.public_keys if issuer_client else lambda: keys.public_keys("tokens"))
+        self._verifier = Verifier(public_keys, policy, issuer, clock)
+        self._opened = HeldGrants()
         self.consents = Consents(ledger)
         self.cases = Cases(ledger)
         self.subjects = Subjects(ledger)
@@ -89,6 +104,9 @@ class Store:
         clock: Clock | None = None,
         gate: str | Engine | None = None,
         issuer: str = "vaultstore",
+        issuer_client: IssuerClient | None = None,
+        jwks: str | Path | None = None,
+        postgres_strict: bool = False,
     ) -> Store:
         """Open a store.
 
@@ -97,6 +115,11 @@ class Store:
         gate keeps what it decides on: by default ``gate.db`` beside a SQLite file, and the same database, through a
         small pool of its own, on PostgreSQL. `clock` returns an aware time; `issuer` is the ``iss`` of tokens.
 
+        A process that holds no credential of its own is opened with an `issuer_client`: it gets its logins from the
+        issuer in exchange for its callers' tokens (so `keys` may be VaultKeys without a token), issues none itself, and
+        verifies with the issuer's public keys. `jwks` (a file, a URL) gives those keys instead. With `postgres_strict`
+        it works only on a database that demands tickets.
+
         Raises SettingsError (database), ModelError (models) and PolicyError (a policy that doesn't fit the models).
         """
         bases = tuple(models) if isinstance(models, Iterable) else (models,)
@@ -104,11 +127,12 @@ class Store:
         bound = policy.bind(registry.catalogue)
         resources = ExitStack()
         try:
-            engine = _engine(database, resources)
-            gate_engine = _gate_engine(engine, gate, resources)
+            engine = members_engine(database, resources)
+            if postgres_strict and engine.dialect.name != "postgresql":
+                raise SettingsError("postgres_strict: only PostgreSQL can demand tickets")
             return cls(
                 engine,
-                gate_engine,
+                gate_engine(engine, gate, resources),
                 keys=keys,
                 policy=bound,
                 models=registry,
@@ -116,6 +140,9 @@ class Store:
                 clock=clock or _now,
                 issuer=issuer,
                 resources=resources,
+                issuer_client=issuer_client,
+                jwks=None if jwks is None else _jwks(jwks),
+                postgres_strict=postgres_strict,
             )
         except BaseException:
             resources.close()
@@ -126,25 +153,27 @@ class Store:
 
         For embedded use and tests: production builds its schema with Alembic.
         """
-        for metadata in self._metadata:
-            metadata.create_all(self.engine)
-        records.create_all(self.engine, self._gate_engine)
+        with _for_operators("make tables"):
+            for metadata in self._metadata:
+                metadata.create_all(self.engine)
+            records.create_all(self.engine, self._gate_engine)
         self.publish()
 
     def publish(self) -> None:
         """Make this store's policy the current one: its keys, its key rights, and each purpose's digest.
 
-        Tokens for purposes that changed stop working; the others go on.
+        Tokens for purposes that changed stop working; the others go on. Raises UnsupportedOperation in a process that
+        may not: a service reads the published policy, an operator's `vaultstore policy apply` publishes it.
         """
+        if self._issuer_client is not None:
+            raise UnsupportedOperation("a store with an issuer_client can't publish: `vaultstore policy apply` does")
         self._keys.provision(self.policy.key_access(self._issuer_name))
-        self._ledger.publish(self.policy)
+        with _for_operators("publish a policy"):
+            self._ledger.publish(self.policy)
 
     def close(self) -> None:
         """Give logins back and close connections that the store opened. Harmless when repeated."""
-        with self._lock:
-            opened, self._opened = self._opened, {}
-        for grant in opened.values():
-            grant.close()
+        self._opened.close()
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -164,8 +193,28 @@ class Store:
         case: str | None = None,
         ttl: timedelta | None = None,
     ) -> str:
-        """Sign a token that binds `actor` to `purpose`. Raises IssueDenied where the policy says no."""
-        return self._issuer.issue(actor, purpose, subjects=subjects, case=case, ttl=ttl)
+        """Sign a token that binds `actor` to `purpose`. Raises IssueDenied where the policy says no.
+
+        Where the database is strict it makes a ticket too. Raises UnsupportedOperation in a store with an
+        `issuer_client`.
+        """
+        if self._issuer_client is not None:
+            raise UnsupportedOperation(
+                "this store issues no tokens: ask its issuer, `issuer_client.issue(...)`"
+            )
+        plane, issuer = self._plane(), self._issuer
+        if plane is not None and plane.strict:
+            issuer = Issuer(self._keys, self.policy, self._issuer_name, self._clock, ticketer=self._ticket)
+        return issuer.issue(actor, purpose, subjects=subjects, case=case, ttl=ttl)
+
+    def _ticket(self, grant: Grant) -> Ticket:
+        """The database's ticket for `grant`, for the logins of every service that serves its purpose."""
+        plane = self._plane()
+        assert plane is not None
+        assert isinstance(self._ledger, PostgresLedger)
+        services = self.policy.services.values()
+        logins = sorted(plane.login(s.name) for s in services if grant.purpose.name in s.purposes)
+        return self._ledger.ticket(Claims.of(grant), logins)
 
     def verify(self, token: str) -> Grant:
         """Check a token and return what it grants. Raises TokenInvalid or TokenExpired.
@@ -180,16 +229,7 @@ class Store:
         What this store has open under them, keys and logins, is given up at once.
         """
         self._revocations.revoke(jti=jti, actor=actor, before=before)
-        with self._lock:
-            over = [
-                own
-                for own, opened in self._opened.items()
-                if own == jti
-                or (opened.grant.actor.id == actor and (before is None or opened.grant.issued_at <= before))
-            ]
-            closing = [self._opened.pop(own) for own in over]
-        for opened in closing:
-            opened.close()
+        self._opened.end_revoked(jti, actor, before)
 
     def request_access(
         self,
@@ -212,11 +252,20 @@ class Store:
     def session(self, token: str, **options: Any) -> PurposeSession:
         """Open a session with the rights of `token`; `options` go to `sqlalchemy.orm.Session`.
 
-        Raises TokenInvalid or TokenExpired. Nothing is asked of the key service until a value is.
+        Raises TokenInvalid or TokenExpired. Nothing is asked of the key service until a value is, and its login ends
+        with the last open session of the token.
         """
-        opened = self._open(self.verify(token))
+        opened = self._open(token)
+        if self._strict:
+            self._plane()
         return PurposeSession(
-            self.engine, opened=opened, gate=self.gate, models=self.models, clock=self._clock, **options
+            self.engine,
+            opened=opened,
+            gate=self.gate,
+            models=self.models,
+            clock=self._clock,
+            plane=self._plane,
+            **options,
         )
 
     @contextmanager
@@ -225,66 +274,43 @@ class Store:
         with self.session(token, **options) as session, session.begin():
             yield session
 
-    def _open(self, grant: Grant) -> OpenGrant:
+    def _open(self, token: str) -> OpenGrant:
         """The open grant of this token in this process: sessions of one token share its login and warm keys."""
-        with self._lock:
-            now = self._clock()
-            for jti in [jti for jti, opened in self._opened.items() if opened.grant.expires_at <= now]:
-                self._opened.pop(jti).close()
-            opened = self._opened.get(grant.jti)
-            if opened is not None and opened.grant != grant:
-                raise TokenInvalid("another token of this id is in use: an id names one token")
-            if opened is None:
-                opened = self._opened[grant.jti] = self.gate.open(grant, lambda: self._login(grant))
-            return opened
+        self._opened.end_expired(self._clock())
+        grant = self.verify(token)
+        return self._opened.get(grant, lambda: self.gate.open(grant, lambda: self._login(grant, token)))
 
-    def _login(self, grant: Grant) -> KeyService:
-        return self._keys.login(self._issuer.exchange(grant))
+    def _login(self, grant: Grant, token: str) -> KeyService:
+        client = self._issuer_client
+        return self._keys.login(self._issuer.exchange(grant) if client is None else client.exchange(token))
+
+    def _plane(self) -> RolePlane | None:
+        """The roles of the database, as it states them; None where no plane is applied.
+
+        Raises SettingsError where tickets are to be demanded and the database demands none.
+        """
+        if self._known is None or time.monotonic() >= self._known[0]:
+            with self._gate_engine.connect() as connection:
+                self._known = time.monotonic() + _LOOK_AGAIN, fetch_plane(connection)
+        plane = self._known[1]
+        if self._strict and (plane is None or not plane.strict):
+            raise SettingsError("postgres_strict: the database demands no tickets; apply the plane with it set")
+        return plane
 
 
-def _engine(database: str | Engine, resources: ExitStack) -> Engine:
-    if isinstance(database, Engine):
-        engine = database
-        if engine.dialect.name == "sqlite" and not _sqlite_file(engine):
-            raise SettingsError("an in-memory SQLite engine can't be shared with the gate: pass 'sqlite://' or a file")
+def _jwks(source: str | Path) -> JwksKeys:
+    text = str(source)
+    return JwksKeys.from_url(text) if text.startswith(("https:", "http:", "unix:")) else JwksKeys.from_file(source)
+
+
+@contextmanager
+def _for_operators(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        if sqlstate(error) != NOT_PRIVILEGED:
+            raise
+        refused = f"this database login may not {what}: that is for operators, `vaultstore policy apply`"
     else:
-        url = make_url(database)
-        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-            folder = resources.enter_context(
-                tempfile.TemporaryDirectory(prefix="vaultstore-", ignore_cleanup_errors=True)
-            )
-            url = url.set(database=str(Path(folder) / "members.db"))
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
-        resources.callback(engine.dispose)
-    if engine.dialect.name == "sqlite":
-        records.configure_sqlite(engine)
-    elif engine.dialect.name != "postgresql":
-        raise SettingsError(f"vaultstore runs on SQLite and PostgreSQL, not on {engine.dialect.name}")
-    guard(engine)
-    return engine
-
-
-def _gate_engine(engine: Engine, gate: str | Engine | None, resources: ExitStack) -> Engine:
-    if isinstance(gate, Engine):
-        made = gate
-    else:
-        if engine.dialect.name == "postgresql":
-            # A pool of its own: a gate that borrowed from the sessions' pool would stall once they hold all of it.
-            made = create_engine(
-                gate or engine.url, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4
-            )
-        else:
-            beside = Path(_sqlite_file(engine)).with_name("gate.db")
-            made = create_engine(gate or f"sqlite:///{beside}", hide_parameters=True)
-        resources.callback(made.dispose)
-    if made.dialect.name != engine.dialect.name:
-        raise SettingsError(f"the gate's database is {made.dialect.name}, the members' {engine.dialect.name}")
-    if made.dialect.name == "sqlite":
-        records.configure_sqlite(made)
-    guard(made)
-    return made
-
-
-def _sqlite_file(engine: Engine) -> str:
-    name = engine.url.database or ""
-    return "" if name == ":memory:" else name
+        return
+    raise UnsupportedOperation(refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaultstore.gate.gate import Gate
+from vaultstore.gate.held import HeldGrants
 from vaultstore.gate.ledger import Ledger
 from vaultstore.gate.opened import OpenGrant
 from vaultstore.gate.postgres import PostgresLedger
@@ -12,6 +13,7 @@ from vaultstore.gate.sqlite import SqliteLedger
 __all__ = [
     "Disclosed",
     "Gate",
+    "HeldGrants",
     "KeyNeed",
     "KeyRef",
     "Ledger",

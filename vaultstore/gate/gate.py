@@ -203,7 +203,7 @@ class Gate:
         if code is None:
             return
         if opened is not None and code in ENDED:
-            opened.cache.clear()  # nothing will be asked of these keys any more
+            opened.give_back()  # nothing will be asked under it any more
         raise refusal(code, claims, verb, what)
 
     @staticmethod

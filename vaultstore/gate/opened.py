@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -14,7 +16,7 @@ from vaultstore.grants import Grant
 from vaultstore.keys import KeyService, LoginEnded
 from vaultstore.keys.handle import SecretHandle
 
-__all__ = ["OpenGrant"]
+__all__ = ["Lease", "OpenGrant"]
 
 T = TypeVar("T")
 
@@ -22,10 +24,11 @@ T = TypeVar("T")
 class OpenGrant(SecretHandle):
     """What the sessions of one token share. Made by `Gate.open`; safe to use from several threads.
 
-    Close it when the last session is done: its keys are forgotten and its login is given back.
+    Each session holds a lease. With the last of them the login is given back, and the next session logs in anew if
+    its keys are not open any more; `close` also forgets the keys, for good.
     """
 
-    __slots__ = ("_closed", "_lock", "_login", "_service", "cache", "claims", "grant")
+    __slots__ = ("_closed", "_leases", "_lock", "_login", "_service", "cache", "claims", "grant")
 
     def __init__(self, grant: Grant, login: Callable[[], KeyService]) -> None:
         self.grant = grant
@@ -34,6 +37,7 @@ class OpenGrant(SecretHandle):
         self._login = login
         self._lock = threading.Lock()
         self._service: KeyService | None = None
+        self._leases = 0
         self._closed = False
 
     def __repr__(self) -> str:
@@ -59,12 +63,31 @@ class OpenGrant(SecretHandle):
         """The transaction that these keys were minted in, or a savepoint of it, is undone: they don't exist."""
         self.cache.drop(minted)
 
+    def lease(self) -> Lease:
+        """A session's share in the login."""
+        return Lease(self)
+
+    def give_back(self) -> None:
+        """The grant is over, or refused for now: forget the keys and end the login. Harmless when repeated."""
+        with self._lock:
+            service, self._service = self._service, None
+        self.cache.clear()
+        if service is not None:
+            service.close()
+
     def close(self) -> None:
-        """Forget the keys and give the login back. Harmless when repeated."""
+        """Forget the keys and give the login back; there will be no other. Harmless when repeated."""
         with self._lock:
             self._closed = True
-            service, self._service = self._service, None
         self.cache.close()
+        self.give_back()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._leases += change
+            service = None
+            if self._leases == 0:
+                service, self._service = self._service, None
         if service is not None:
             service.close()
 
@@ -76,3 +99,35 @@ class OpenGrant(SecretHandle):
             if self._service is None or self._service is ended:
                 self._service = self._login()
             return self._service
+
+
+class Lease:
+    """One session's share in the login of an OpenGrant, from its making until it is given back."""
+
+    __slots__ = ("_held", "_opened")
+
+    def __init__(self, opened: OpenGrant) -> None:
+        self._opened = opened
+        self._held = False
+        self.take()
+
+    def take(self) -> None:
+        """Hold it again, after it was given back. Harmless when repeated."""
+        if not self._held:
+            self._held = True
+            self._opened._count(1)
+
+    def give(self) -> None:
+        """Give it back; the last one ends the login. Harmless when repeated."""
+        if self._held:
+            self._held = False
+            self._opened._count(-1)
+
+    def drop(self) -> None:
+        """Give it back from a finalizer.
+
+        In a thread of its own: the garbage collector may run while this one holds the very locks that it takes.
+        """
+        if self._held:
+            with contextlib.suppress(RuntimeError):  # at the interpreter's end there are no new threads
+                _thread.start_new_thread(self.give, ())

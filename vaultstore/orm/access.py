@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import False_
 from sqlalchemy.orm import ColumnProperty, Mapper
 
 from vaultstore.codec import mask_codec
@@ -57,8 +58,8 @@ class ReadPlan:
         self.categories = tuple(dict.fromkeys(r.category for r in readable))
         self.groups = tuple(_group(category, readable) for category in self.categories)
         listings: tuple[Mapping[str, Any], ...] = (purpose.read, purpose.search, purpose.write)
-        self.writes = not info.fields or any(name in purpose.write for name in names)
-        self.listed = not info.fields or any(name in listing for listing in listings for name in names)
+        self.writes = any(name in purpose.write for name in names)
+        self.listed = any(name in listing for listing in listings for name in names)
 
 
 def _readable(field: FieldInfo, reads: frozenset[str]) -> Readable | None:
@@ -86,13 +87,13 @@ class Access:
         self._open: dict[tuple[ColumnProperty[Any], Mapper[Any]], bool] = {}
         plans = [self.plan(info.mapper) for info in registry]
         visible = frozenset(plan.info.name for plan in plans if plan.listed)
-        self.written = frozenset(plan.info.name for plan in plans if plan.writes)
-        """Models of which the purpose writes anything: of the others it writes no clear column either."""
-        self.unlisted = frozenset(plan.info.mapper for plan in plans if not plan.listed)
-        self.options: tuple[Any, ...] = (
-            OpenColumns(self),
-            *(scoped(m, hidden(m, visible)) for m in sorted(self.unlisted, key=lambda m: m.class_.__name__)),
-        )
+        self.written = frozenset(plan.info.mapper for plan in plans if plan.writes)
+        """Models of which the purpose writes rows: of the others it writes no clear column either."""
+        self.listed = frozenset(plan.info.mapper for plan in plans if plan.listed)
+        """Models of which the purpose sees rows. One that is not the store's can't be listed, so it is not here."""
+        unlisted = [(plan.info.mapper, hidden(plan.info.mapper, visible)) for plan in plans if not plan.listed]
+        self._hidden = frozenset(mapper for mapper, condition in unlisted if isinstance(condition, False_))
+        self.options: tuple[Any, ...] = (OpenColumns(self), *(scoped(m, condition) for m, condition in unlisted))
         """Options of every statement, whoever the actor is."""
         scopes = {p.info.name: purpose.rows(p.info.name, *p.info.bases) for p in plans if p.listed}
         self.row_scopes: tuple[tuple[Mapper[Any], str], ...] = tuple(
@@ -105,10 +106,15 @@ class Access:
     def __repr__(self) -> str:
         return f"<Access of {self.purpose.name}>"
 
-    def check_write(self, model: str) -> None:
-        """Raise WriteDenied where the purpose writes nothing of `model`."""
-        if model not in self.written:
+    def check_write(self, mapper: Mapper[Any]) -> None:
+        """Raise WriteDenied where the purpose does not list `mapper`'s model under `write`."""
+        if mapper not in self.written:
+            model = mapper.class_.__name__
             raise WriteDenied(f"purpose {self.purpose.name} does not write {model}", reason="not.granted")
+
+    def hides(self, mapper: Mapper[Any]) -> bool:
+        """Whether the purpose sees no row of `mapper`'s model, not even as one of a subclass that it lists."""
+        return mapper in self._hidden
 
     def plan(self, mapper: Mapper[Any]) -> ReadPlan:
         """What the purpose reads of `mapper`'s class."""

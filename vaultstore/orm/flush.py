@@ -24,20 +24,20 @@ __all__ = ["client_default", "seal_pending"]
 def seal_pending(session: PurposeSession) -> None:
     """Seal whatever was assigned to the session's objects, one question to the gate for each model.
 
-    Clear columns take a purpose that writes something of the model, and a grant that is live: where nothing is to be
-    sealed, which asks the gate anyhow, the gate is asked just that.
+    A row takes a purpose that lists its model under `write`, and a grant that is live: where nothing is to be sealed,
+    which asks the gate anyhow, the gate is asked just that.
     """
     rows: dict[ModelInfo, list[Row]] = {}
     access = session.access
     written = False
     for instance in session.new:
         state = instance_state(instance)
-        info = _info(state)
-        if info is None:
-            continue
-        if info.name not in access.written:
-            access.check_write(info.name)
+        info = info_of(state.manager.mapper)
+        if state.manager.mapper not in access.written:
+            access.check_write(state.manager.mapper)
         written = True
+        if not info.fields:
+            continue
         _fill(state, info)
         fields = _of_new(state, info)
         # A child's subject may come by its relationship, during the flush: then `_inserting` seals it.
@@ -45,24 +45,20 @@ def seal_pending(session: PurposeSession) -> None:
             rows.setdefault(info, []).append(Row(state.dict, fields, state.dict.__setitem__))
     for instance in session.dirty:
         state = instance_state(instance)
-        info = _info(state)
-        if info is None:
-            continue
-        if info.name not in access.written and session.is_modified(instance):
-            access.check_write(info.name)
+        info = info_of(state.manager.mapper)
+        if state.manager.mapper not in access.written and session.is_modified(instance):
+            access.check_write(state.manager.mapper)
         _check_fixed(state, info)
         fields = _of_changed(state, info)
         if fields:
             _load_ids(state, info)
             rows.setdefault(info, []).append(Row(state.dict, fields, _setter(state)))
     for instance in session.deleted:
-        info = _info(instance_state(instance))
-        if info is not None:
-            access.check_write(info.name)
-            written = True
+        access.check_write(instance_state(instance).manager.mapper)
+        written = True
     for info, batch in rows.items():
         seal_rows(session, info, batch, session.connection(bind_arguments={"mapper": info.mapper}))
-    if not rows and (written or any(_info(instance_state(i)) and session.is_modified(i) for i in session.dirty)):
+    if not rows and (written or any(session.is_modified(i) for i in session.dirty)):
         session.gate.check(session.opened.grant)
 
 
@@ -161,11 +157,10 @@ def client_default(mapper: Mapper[Any], key: str) -> Any:
 
 def _check_fixed(state: InstanceState[Any], info: ModelInfo) -> None:
     before = state.committed_state
-    for key in info.fixed:
+    for key in info.unmoved:
         if before.get(key) is not None and before[key] != state.dict.get(key):
-            raise WriteDenied(
-                f"{info.name}.{key} can't change: the row's sealed values are bound to it", reason="moved.write"
-            )
+            why = "the row's sealed values are bound to it" if key in info.fixed else "it is the row's primary key"
+            raise WriteDenied(f"{info.name}.{key} can't change: {why}", reason="moved.write")
 
 
 @event.listens_for(EncryptedModel, "before_insert", propagate=True, raw=True)
@@ -197,11 +192,10 @@ def _waits(state: InstanceState[Any], info: ModelInfo) -> bool:
 @event.listens_for(EncryptedModel, "before_update", propagate=True, raw=True)
 def _updating(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
     """Foreign keys are copied from relationships only now; and seal what later listeners assigned."""
-    info = _info(state)
-    if info is None:
-        return
-    _check_fixed(state, info)
+    info = info_of(state.manager.mapper)
     session: Any = state.session
+    if info.fields or hasattr(session, "access"):  # a plain Session may do with plain models what it likes
+        _check_fixed(state, info)
     if hasattr(session, "access") and _waits(state, info):
         seal_rows(session, info, [Row(state.dict, _of_changed(state, info), _setter(state))], connection)
 

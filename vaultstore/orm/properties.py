@@ -25,9 +25,18 @@ if TYPE_CHECKING:
     from vaultstore.orm.access import Access
     from vaultstore.orm.declare import FieldSpec
 
-__all__ = ["BY_GATE", "EncryptedAttribute", "EncryptedProperty", "IndexProperty", "OpenColumns", "ProjectionProperty"]
+__all__ = [
+    "BY_GATE",
+    "RIGHTS",
+    "EncryptedAttribute",
+    "EncryptedProperty",
+    "IndexProperty",
+    "OpenColumns",
+    "ProjectionProperty",
+]
 
-_RIGHTS = "vaultstore.access"
+RIGHTS = "vaultstore.access"
+"""Where a statement's compile state holds the Access it runs under."""
 _LOAD = (("deferred", False), ("instrument", True))
 BY_GATE: Any = object()
 """Initiator of the sets that the sealing itself makes."""
@@ -46,7 +55,7 @@ class OpenColumns(CompileStateOption):
 
     def process_compile_state(self, compile_state: Any) -> None:
         """Hand the rights to the properties, and refuse sealed columns that are selected bare."""
-        compile_state.global_attributes[_RIGHTS] = self.access
+        compile_state.global_attributes[RIGHTS] = self.access
         statement = getattr(compile_state, "select_statement", None)
         refuse_bare(getattr(statement, "_raw_columns", ()))
 
@@ -73,7 +82,7 @@ class _Gated(ColumnProperty[Any]):
     inherit_cache = True
 
     def _strategy_for(self, state: Any, context: Any, mapper: Mapper[Any]) -> bool:
-        rights = state.global_attributes.get(_RIGHTS)
+        rights = state.global_attributes.get(RIGHTS)
         return rights is not None and rights.opens(self, mapper)
 
     def setup(self, context: Any, query_entity: Any, path: Any, adapter: Any, **kwargs: Any) -> None:

@@ -18,6 +18,7 @@ from vaultstore.errors import ModelError
 from vaultstore.masks import Mask
 from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.properties import EncryptedProperty
+from vaultstore.orm.related import gate_relationships
 from vaultstore.orm.scopes import scope_names
 from vaultstore.orm.types import BlindIndexType, SealedType
 
@@ -210,6 +211,7 @@ class ModelRegistry:
             registry.configure()
             for mapper in registry.mappers:
                 info = info_of(mapper)
+                gate_relationships(mapper)
                 other = infos.setdefault(info.name, info)
                 if other is not info:
                     raise ModelError(f"two models are called {info.name}: a policy could not tell them apart")

@@ -17,7 +17,7 @@ from sqlalchemy.orm.util import LoaderCriteriaOption
 from vaultstore.errors import ModelError
 from vaultstore.grants import Actor
 
-__all__ = ["RowCriteria", "Scope", "hidden", "row_scope", "scope_named", "scope_names", "scoped"]
+__all__ = ["RowCriteria", "Scope", "apart", "hidden", "row_scope", "scope_named", "scope_names", "scoped"]
 
 Scope = Callable[[Actor, Any], ColumnElement[bool]]
 """(actor, model class) -> condition on the model's clear columns."""
@@ -63,6 +63,10 @@ class RowCriteria(LoaderCriteriaOption):
     __slots__ = ()
     _cache_key_traversal = LoaderCriteriaOption._traverse_internals
 
+    def _should_include(self, compile_state: Any) -> bool:
+        # What a scope looks at to decide is not what its purpose sees: leads that say whose a member is.
+        return not any(isinstance(option, RowCriteria) for option in compile_state._containing_loader_criteria)
+
     def _resolve_where_criteria(self, ext_info: Any) -> ColumnElement[bool]:
         # SQLAlchemy adapts the condition to an alias in WHERE, but not in the ON of an explicit join to the alias
         condition = super()._resolve_where_criteria(ext_info)
@@ -74,6 +78,11 @@ def scoped(mapper: Mapper[Any], condition: ColumnElement[bool]) -> RowCriteria:
     # joinedload leaves out what does not propagate; loads.py keeps it from staying on the objects, where it would
     # limit the next session too
     return RowCriteria(mapper, condition, include_aliases=True, propagate_to_loaders=True)
+
+
+def apart(mapper: Mapper[Any], condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """`condition` for a WHERE of its own, with subqueries that no other row condition limits."""
+    return scoped(mapper, condition)._resolve_where_criteria(mapper)
 
 
 def hidden(mapper: Mapper[Any], visible: frozenset[str]) -> ColumnElement[bool]:

@@ -6,77 +6,40 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Protocol
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakSet, finalize
 
-from sqlalchemy import ColumnElement, Connection, Engine, event
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import InstanceState, Mapper, Session, SessionTransaction
+from sqlalchemy import ColumnElement, Connection, Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import instance_state
 
 from vaultstore.errors import TokenExpired, UnsupportedOperation
-from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searched
-from vaultstore.grants import Grant
+from vaultstore.gate.protocol import KeyRef
 from vaultstore.orm import disclose as reading
 from vaultstore.orm.access import access_for
-from vaultstore.orm.flush import seal_pending
+from vaultstore.orm.events import close_state
+from vaultstore.orm.events import listen as listen_to_transactions
 from vaultstore.orm.guards import guard
 from vaultstore.orm.minted import MintedKeys
+from vaultstore.orm.protocols import Gate, Opened
 from vaultstore.orm.registry import ModelRegistry, info_of
+from vaultstore.orm.role import denial, prepare_outside
 from vaultstore.orm.scopes import scope_named, scoped
-from vaultstore.orm.statements import listen
-from vaultstore.orm.types import NOTHING, OPEN_KEY, Cell, Plaintexts
+from vaultstore.orm.statements import listen as listen_to_statements
+from vaultstore.orm.types import Plaintexts
 from vaultstore.orm.view import FieldView, view
+from vaultstore.records.plane import RolePlane
 
-__all__ = ["Gate", "Opened", "PurposeSession"]
-
-
-class Opened(Protocol):
-    """A grant that the gate opened; the sessions of one token share it."""
-
-    @property
-    def grant(self) -> Grant:
-        """The verified grant."""
-
-    def committed(self, minted: Sequence[KeyRef]) -> None:
-        """These new keys are stored for good: later seals of this grant may use them."""
-
-    def rolled_back(self, minted: Sequence[KeyRef]) -> None:
-        """These new keys are gone."""
-
-
-class Gate(Protocol):
-    """The three verbs, the two reports on a search, and a look at the grant; see vaultstore.gate."""
-
-    def check(self, grant: Grant) -> None:
-        """Raise unless the grant is live."""
-
-    def disclose(self, opened: Any, model: str, categories: Sequence[str], refs: Sequence[KeyRef]) -> Disclosed:
-        """Keys or typed refusals."""
-
-    def seal(
-        self,
-        opened: Any,
-        model: str,
-        sources: Any,
-        needs: Sequence[KeyNeed],
-        values: Any,
-        connection: Connection,
-    ) -> Sealed:
-        """Keys to write with, and digests."""
-
-    def search(self, opened: Any, model: str, field: str, values: Sequence[bytes]) -> Searched:
-        """Digests of needles."""
-
-    def found(self, opened: Any, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
-        """Audit the hits."""
-
-    def collision(self, opened: Any, model: str, field: str) -> None:
-        """Charge and audit a uniqueness violation as a search."""
+__all__ = ["PurposeSession"]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _no_plane() -> None:
+    return None
 
 
 class PurposeSession(Session):
@@ -85,6 +48,9 @@ class PurposeSession(Session):
     Open values close when the session ends, when their object expires or is detached, and at the session's first
     activity (a statement, a flush, a disclosure) after the grant expired: reading a value that is already open costs
     no look at the clock. `close_expired()` closes them at once, for a caller that keeps time itself.
+
+    `plane` is asked, at the first statement, for the PostgreSQL roles of the database. Where it has some, transactions
+    run as the purpose's role, and which rows they see is left to row-level security.
     """
 
     def __init__(
@@ -95,6 +61,7 @@ class PurposeSession(Session):
         gate: Gate,
         models: ModelRegistry,
         clock: Callable[[], datetime] = _now,
+        plane: Callable[[], RolePlane | None] = _no_plane,
         **kw: Any,
     ) -> None:
         super().__init__(bind, **kw)
@@ -104,11 +71,18 @@ class PurposeSession(Session):
         """Counts what closes every value at once; loads start over from their first object then."""
         self._expires_at = opened.grant.expires_at
         self._plaintexts: WeakSet[Plaintexts] = WeakSet()
-        self._minted = MintedKeys(self)
+        self.minting = MintedKeys(self)
+        self._plane = plane
+        self.lease = opened.lease()
+        finalize(self, self.lease.drop).atexit = False  # whoever drops a session without close() gives back late
         engines = [bind] if bind is not None else list({*kw.get("binds", {}).values()})
         for engine in engines:
             guard(engine)
+            if engine.dialect.name == "postgresql":
+                prepare_outside(engine.engine)
         self.is_async = any(engine.dialect.is_async for engine in engines)
+        self.joins = isinstance(bind, Connection)
+        """Whether it runs in transactions that somebody else begins and ends."""
 
     def __repr__(self) -> str:
         return f"<PurposeSession {self.access.purpose.name}>"
@@ -137,6 +111,7 @@ class PurposeSession(Session):
         """Raise TokenExpired, and close every open value, where the grant's time is over."""
         if self.clock() >= self._expires_at:
             self._close_values()
+            self.opened.give_back()
             raise TokenExpired(f"the token for {self.access.purpose.name} has expired: ask for a new one")
 
     def close_expired(self) -> None:
@@ -164,8 +139,16 @@ class PurposeSession(Session):
     # -- statements
 
     @cached_property
+    def role(self) -> str | None:
+        """The role of PostgreSQL that its transactions run as, if the database has such roles."""
+        plane = self._plane()
+        return None if plane is None else plane.role(self.access.purpose.name)
+
+    @cached_property
     def row_conditions(self) -> tuple[tuple[Mapper[Any], ColumnElement[bool]], ...]:
-        """The purpose's row scopes for this actor."""
+        """The purpose's row scopes for this actor; none where the database applies them, with rights of its own."""
+        if self.role is not None:
+            return ()
         actor = self.opened.grant.actor
         return tuple((m, scope_named(name)(actor, m.class_)) for m, name in self.access.row_scopes)
 
@@ -191,38 +174,72 @@ class PurposeSession(Session):
         except IntegrityError as error:
             self.report_collision(error)
             raise
+        except DBAPIError as error:
+            self.refuse(error, writing=True)
+            raise
+
+    def refuse(self, error: DBAPIError, *, writing: bool) -> None:
+        """Raise AccessDenied where `error` says that the database refused."""
+        denied = denial(error, self.access.purpose.name, writing=writing)
+        if denied is not None:
+            raise denied from None
 
     def minted(self, refs: Sequence[KeyRef]) -> None:
         """Note data keys that were made in the running transaction."""
-        self._minted.add(self, refs)
+        self.minting.add(self, refs)
 
     def bulk_save_objects(self, objects: Iterable[Any], *args: Any, **kw: Any) -> None:
         """As in `Session`, for models without encrypted fields."""
         items = list(objects)
-        for item in items:
-            self._refuse_bulk(instance_state(item).manager.mapper)
-        super().bulk_save_objects(items, *args, **kw)
+        self._bulk({instance_state(i).manager.mapper for i in items}, super().bulk_save_objects, items, *args, **kw)
 
     def bulk_insert_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
         """As in `Session`, for models without encrypted fields."""
-        self._refuse_bulk(getattr(mapper, "__mapper__", mapper))
-        super().bulk_insert_mappings(mapper, *args, **kw)
+        self._bulk([getattr(mapper, "__mapper__", mapper)], super().bulk_insert_mappings, mapper, *args, **kw)
 
     def bulk_update_mappings(self, mapper: Any, *args: Any, **kw: Any) -> None:
         """As in `Session`, for models without encrypted fields."""
-        self._refuse_bulk(getattr(mapper, "__mapper__", mapper))
-        super().bulk_update_mappings(mapper, *args, **kw)
+        self._bulk([getattr(mapper, "__mapper__", mapper)], super().bulk_update_mappings, mapper, *args, **kw)
 
-    @staticmethod
-    def _refuse_bulk(mapper: Mapper[Any]) -> None:
-        info = info_of(mapper)
-        if info.fields:
-            raise UnsupportedOperation(
-                f"{info.name}: the legacy bulk methods can't seal; use session.execute(insert({info.name}), rows), "
-                "or session.add_all()"
-            )
+    def _bulk(self, mappers: Iterable[Mapper[Any]], write: Callable[..., None], *args: Any, **kw: Any) -> None:
+        self.check_alive()
+        for mapper in mappers:
+            info = info_of(mapper)
+            if info.fields:
+                raise UnsupportedOperation(
+                    f"{info.name}: the legacy bulk methods can't seal; use session.execute(insert({info.name}), rows), "
+                    "or session.add_all()"
+                )
+            self.access.check_write(mapper)
+        self.gate.check(self.opened.grant)
+        try:
+            write(*args, **kw)
+        except DBAPIError as error:
+            self.refuse(error, writing=True)
+            raise
 
     # -- state
+
+    def close(self) -> None:
+        """As in `Session`; the grant's login is given back if no other session of its token is open."""
+        try:
+            super().close()
+        finally:
+            self.lease.give()
+
+    def reset(self) -> None:
+        """As in `Session`; see `close`."""
+        try:
+            super().reset()
+        finally:
+            self.lease.give()
+
+    def invalidate(self) -> None:
+        """As in `Session`; see `close`."""
+        try:
+            super().invalidate()
+        finally:
+            self.lease.give()
 
     def refresh(self, instance: object, attribute_names: Iterable[str] | None = None, *args: Any, **kw: Any) -> None:
         """As in `Session`; an encrypted field stands for whichever of its columns the purpose reads."""
@@ -252,48 +269,5 @@ class PurposeSession(Session):
         return keys or [plan.info.row_key]
 
 
-def close_state(state: InstanceState[Any]) -> None:
-    """Take the plaintext off an object; what was assigned and is not sealed yet stays, it is the caller's own."""
-    info = info_of(state.manager.mapper)
-    for key in info.sealed_keys:  # that a value is NULL was disclosed too
-        if key not in state.committed_state and state.dict.get(key, NOTHING) is None:
-            del state.dict[key]
-    for values in (state.dict, state.committed_state):
-        for key in info.sealed_keys:
-            cell = values.get(key)
-            if cell.__class__ is Cell and cell.ct is not None:
-                values[key] = cell.ct
-                with contextlib.suppress(AttributeError):
-                    del cell.v  # for shallow copies of the object, which share the cell
-    state.dict.pop(OPEN_KEY, None)
-
-
-listen(PurposeSession)
-
-
-@event.listens_for(PurposeSession, "before_flush")
-def _before_flush(session: PurposeSession, context: Any, instances: Any) -> None:
-    session.check_alive()
-    seal_pending(session)
-
-
-@event.listens_for(PurposeSession, "persistent_to_detached")
-@event.listens_for(PurposeSession, "deleted_to_detached")
-def _detached(session: PurposeSession, instance: Any) -> None:
-    close_state(instance_state(instance))
-
-
-@event.listens_for(PurposeSession, "after_commit")
-def _committed(session: PurposeSession) -> None:
-    session.epoch += 1
-    session._minted.on_commit(session)
-
-
-@event.listens_for(PurposeSession, "after_rollback")
-def _rolled_back(session: PurposeSession) -> None:
-    session.epoch += 1
-
-
-@event.listens_for(PurposeSession, "after_transaction_end")
-def _ended(session: PurposeSession, transaction: SessionTransaction) -> None:
-    session._minted.on_end(transaction)
+listen_to_statements(PurposeSession)
+listen_to_transactions(PurposeSession)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Result, Select, Table, event, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql.util import find_tables
 
@@ -15,7 +15,7 @@ from vaultstore.masks import is_masked
 from vaultstore.orm.flush import client_default
 from vaultstore.orm.properties import OpenColumns, refuse_bare
 from vaultstore.orm.registry import FieldInfo, ModelInfo, info_of
-from vaultstore.orm.scopes import RowCriteria
+from vaultstore.orm.scopes import RowCriteria, apart
 from vaultstore.orm.seal import Row, seal_rows
 from vaultstore.orm.search import Search
 from vaultstore.orm.types import Carried, Cell, running_search
@@ -34,12 +34,13 @@ def listen(session_class: type[PurposeSession]) -> None:
 def _execute(execution: ORMExecuteState) -> Result[Any]:
     session: Any = execution.session
     session.check_alive()
+    writing = execution.is_insert or execution.is_update or execution.is_delete
+    if writing:
+        _check_write(session, execution)
     if execution.is_orm_statement:
         _restrict(session, execution)
     elif isinstance(execution.statement, Select):
         refuse_bare(execution.statement._raw_columns)
-    if execution.is_insert or execution.is_update or execution.is_delete:
-        _check_write(session, execution)
     if execution.is_insert:
         _prepare_insert(session, execution)
     elif execution.is_update:
@@ -52,6 +53,9 @@ def _execute(execution: ORMExecuteState) -> Result[Any]:
         raise carried.error from None
     except IntegrityError as error:
         session.report_collision(error)
+        raise
+    except DBAPIError as error:
+        session.refuse(error, writing=writing)
         raise
     finally:
         running_search.reset(token)
@@ -70,7 +74,7 @@ def _restrict(session: PurposeSession, execution: ORMExecuteState) -> None:
         mapper = execution.bind_mapper
         for scoped, condition in session.row_conditions:
             if mapper is not None and mapper.isa(scoped):
-                execution.statement = statement = _limited(statement, scoped, condition)
+                execution.statement = statement = _limited(statement, scoped, apart(scoped, condition))
     if execution.is_update or execution.is_delete:
         chosen = execution.execution_options.get("synchronize_session", "auto")
         if chosen in ("auto", "evaluate"):
@@ -90,11 +94,11 @@ def _limited(statement: Any, mapper: Mapper[Any], condition: ColumnElement[bool]
 
 
 def _check_listed(session: PurposeSession, execution: ORMExecuteState) -> None:
-    unlisted = session.access.unlisted
-    if not unlisted or (execution.is_relationship_load and execution.lazy_loaded_from is None):
+    if execution.is_relationship_load and execution.lazy_loaded_from is None:
         return  # eager loads of such a model find no rows
+    listed = session.access.listed
     for mapper in (execution.bind_mapper, *execution.all_mappers):
-        if mapper in unlisted:
+        if mapper is not None and mapper not in listed:
             raise AccessDenied(
                 f"purpose {session.access.purpose.name} has nothing to do with {mapper.class_.__name__}",
                 reason="not.granted",
@@ -167,8 +171,9 @@ def _check_write(session: PurposeSession, execution: ORMExecuteState) -> None:
     table = getattr(execution.statement, "table", None)
     guarded = session.models.guarded.get(table) if isinstance(table, Table) else None
     if guarded is not None:
-        session.access.check_write(guarded.model)
-        if not execution.is_insert:  # sealing what is inserted asks the gate
+        session.access.check_write(guarded.info.mapper)
+        seals = execution.is_insert and execution.is_orm_statement and guarded.info.fields and execution.parameters
+        if not seals:  # which asks the gate
             session.gate.check(session.opened.grant)
 
 
@@ -184,7 +189,7 @@ def _check_update(session: PurposeSession, execution: ORMExecuteState) -> None:
     for name in _assigned_names(statement, rows):
         if name in guarded.sealed or (name in guarded.fixed and not (by_key and name in guarded.primary)):
             raise UnsupportedOperation(
-                f"{guarded.model}.{name}: update() can't seal or move a row; load the objects and assign"
+                f"{guarded.info.name}.{name}: update() can't seal or move a row; load the objects and assign"
             )
 
 

@@ -154,14 +154,16 @@ class World:
         limits: Mapping[str, tuple[Limit, ...]] | None = None,
         requires: Requirements | None = None,
     ) -> Purpose:
-        """A purpose that reads these categories (of every model that has them), searches fields, writes sources."""
+        """A purpose that reads these categories of every model, searches fields, writes sources and plain models."""
         models = list(self.models.catalogue)
         if not isinstance(read, Mapping):
             read = {m.name: set(read) & m.categories for m in models}
         if not isinstance(search, Mapping):
             search = {m.name: found for m in models if (found := {f.name for f in m.fields if f.index} & set(search))}
         if not isinstance(write, Mapping):
-            write = {m.name: found for m in models if (found := {f.category for f in m.fields} & set(write))}
+            sources = set(write)
+            write = {m.name: found for m in models if (found := {f.category for f in m.fields} & sources)}
+            write |= {m.name: set() for m in models if sources and not m.fields}
         return Purpose(
             name=f"purpose-{next(_numbers)}",
             roles=frozenset({"tester"}),
