@@ -152,9 +152,9 @@ def sequence_command(folder: Path, every: timedelta | None) -> None:
 @audit_group.command("checkpoint")
 @dir_option
 @click.option("--publish", "folders", metavar="FOLDER", multiple=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--witness/--no-witness", default=True, help="Ask the witnesses of the settings to sign too [they are].")
+@click.option("--unwitnessed", is_flag=True, help="Do not ask the witnesses of the settings to sign too.")
 @click.option("--quorum", type=click.IntRange(1), help="Witnesses that are enough [all of them].")
-def checkpoint_command(folder: Path, folders: tuple[Path, ...], witness: bool, quorum: int | None) -> None:
+def checkpoint_command(folder: Path, folders: tuple[Path, ...], unwitnessed: bool, quorum: int | None) -> None:
     """Sign the log as it is now. `--publish FOLDER` also writes the checkpoint there; it may be given again.
 
     Keep it where whoever runs the database can't reach: only a checkpoint from elsewhere shows a log that was cut.
@@ -162,7 +162,7 @@ def checkpoint_command(folder: Path, folders: tuple[Path, ...], witness: bool, q
     from vaultstore.evidence.publish import Witness, to_folder, to_witnesses
 
     with open_log(folder) as at, at.keys() as keys:
-        witnesses = [Witness.parse(text) for text in listed(at.settings.witnesses)] if witness else []
+        witnesses = [Witness.parse(text) for text in listed(at.settings.witnesses)] if not unwitnessed else []
         note = at.log.checkpoint(keys, datetime.now(UTC))
         failed: dict[str, str] = {}
         if witnesses:
