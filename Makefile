@@ -6,10 +6,10 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit soak lint bench vectors clean
+.PHONY: help demo planes-demo test unit soak lint bench vectors clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 $(STAMP): pyproject.toml
 	@bash tools/setup-venv.sh "$(PYTHON)" "$(VENV)"
@@ -17,6 +17,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP) ## the abuses, tried and refused (ARGS="--vault", ARGS="--members 1000")
 	@$(BIN)/vaultstore demo $(ARGS)
+
+planes-demo: $(STAMP) ## a policy applied to a real OpenBao and PostgreSQL; drifts planted and found (ARGS=--whole)
+	@$(BIN)/python -m vaultstore.members.demo.planes $(ARGS)
 
 test: $(STAMP) ## every test but the soak, real OpenBao and PostgreSQL included
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" $(ARGS)

@@ -33,7 +33,7 @@ def show_plan(out: Console, plane: str, changes: Sequence[Change]) -> None:
     if not changes:
         out.print(Text(plane, "bold").append(": nothing to do", "not bold dim"))
         return
-    found = Counter(change.action for change in changes)
+    found = Counter[str](change.action for change in changes)
     counts = ", ".join(f"{found[action]:,} {words}" for action, (_, words) in _ACTIONS.items() if found[action])
     out.print(Text(plane, "bold").append(f": {counted(len(changes), 'change')} ({counts})", "not bold"))
     for change in changes:

@@ -150,8 +150,9 @@ def _apply(planes: Sequence[Plane]) -> None:
                 click.echo(again, err=True)
                 raise
             raise Failure(f"{plane.name}: {failure.message} ({again})") from None
-        done.append(f"{plane.name}: {counted(len(changes), 'change')} made")
-        click.echo(done[-1])
+        if changes:
+            done.append(f"{plane.name}: {counted(len(changes), 'change')} made")
+            click.echo(done[-1])
 
 
 def _examine(planes: Sequence[Plane], *, probes: bool) -> list[PlaneReport]:

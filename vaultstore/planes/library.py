@@ -79,7 +79,9 @@ class LibraryPlane:
             row = rows.get(name)
             if row is None:
                 changes.append(Change("create", f"purpose {name}", _short(digest)))
-            elif (row.digest, row.closure) != (digest, closure):
+            elif row.digest == digest and row.closure != closure:
+                changes.append(Change("change", f"purpose {name}", "its closure was edited: back to the version's own"))
+            elif row.digest != digest:
                 detail = f"{_short(row.digest)} -> {_short(digest)}: its tokens have to be issued anew"
                 changes.append(Change("change", f"purpose {name}", detail))
         gone = sorted(rows.keys() - self._wanted.keys())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vaultstore.planes.plan import Difference, Plane, Probe
+from vaultstore.planes.plan import Difference, Plane, Probe, Verdict
 
 __all__ = ["PlaneReport", "examine"]
 
@@ -68,5 +68,5 @@ def examine(plane: Plane, *, probes: bool = True, tried: Callable[[Probe], None]
 
 def _difference(probe: Probe) -> Difference:
     words = {True: "allowed", False: "refused"}
-    verdict = "too closed" if probe.expected else "too open"
+    verdict: Verdict = "too closed" if probe.expected else "too open"
     return Difference(verdict, str(probe.cell), words[probe.expected], words[probe.found])

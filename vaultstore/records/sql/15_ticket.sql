@@ -30,7 +30,7 @@ AS $$
 BEGIN
     RETURN (
         SELECT encode(@schema@.vsx_hmac(k.secret, convert_to(
-            ((claims - 'ticket') || jsonb_build_object('kid', kid, 'logins', logins))::text, 'UTF8'
+            ((claims - 'ticket') || jsonb_build_object('kid', vsx_ticket_mac.kid, 'logins', vsx_ticket_mac.logins))::text, 'UTF8'
         )), 'hex')
         FROM @schema@.vs_ticket_keys k
         WHERE to_jsonb(k.kid::text) = vsx_ticket_mac.kid
@@ -119,7 +119,7 @@ BEGIN
 END
 $$;
 
---@@ The role that this transaction's claims are for. Strict policies compare it with the current user.
+--@@ The role that this transaction's claims are for. A strict plane's policies ask whether it is theirs.
 CREATE OR REPLACE FUNCTION @schema@.vs_role() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
