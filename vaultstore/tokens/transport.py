@@ -130,6 +130,8 @@ class Transport:
         with self._lock:
             if self._pid != os.getpid():
                 # The parent writes to these: two processes on one connection would read each other's tokens.
+                for connection in self._idle:
+                    connection.close()  # our end only: nothing is sent
                 self._idle, self._pid = [], os.getpid()
             return self._idle.pop() if self._idle else None
 
