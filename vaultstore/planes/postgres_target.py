@@ -15,7 +15,7 @@ from vaultstore.planes.postgres_blocks import functions_to, memberships_sql, res
 from vaultstore.planes.postgres_grants import Rights, kept_by, login_functions, purpose_functions, rights_of
 from vaultstore.planes.postgres_rows import Rows
 from vaultstore.planes.postgres_scopes import Condition, ScopeView
-from vaultstore.planes.postgres_text import SCHEMA, filled, name, names, table
+from vaultstore.planes.postgres_text import SCHEMA, filled, literal, name, names, table
 from vaultstore.policy import BoundPolicy
 from vaultstore.records import metadata
 from vaultstore.records.plane import RolePlane
@@ -123,15 +123,13 @@ class PostgresTarget:
                 f"{purpose.name}: {purpose.description}",
                 [
                     *self._granted(role),
-                    *(p.sql for p in self.policies if p.roles == (role,) and not p.restrictive),
+                    *(policy.sql for policy in self.policies if policy.roles == (role,)),
                 ],
             )
         for service in self.bound.services.values():
             title = f"The login of {service.name}" + (f": {service.description}" if service.description else "")
             yield title, list(self._granted(self.plane.login(service.name)))
         yield "The issuer of tokens.", list(self._granted(self.plane.issuer))
-        if strict := [p.sql for p in self.policies if p.restrictive]:
-            yield "Strict: whatever a purpose's own policies say, its rows take a ticket for that purpose.", strict
         if self.sequences:
             yield "Numbers for new rows.", [sequence_grant(*each) for each in self.sequences]
 
@@ -153,8 +151,7 @@ class PostgresTarget:
         for view, readers in self.views.items():
             query = view.query
             if self.plane.strict:
-                ticket = f"CURRENT_USER = (SELECT {SCHEMA}.vs_role())"
-                query = f"SELECT v.value FROM ({query}) AS v (value) WHERE {ticket}"  # noqa: S608 - ours
+                query = f"SELECT v.value FROM ({query}) AS v (value) WHERE {_ticket(readers)}"  # noqa: S608 - ours
             yield f"CREATE VIEW {table(view.name)} (value) WITH (security_barrier) AS {query}"
             yield f"ALTER VIEW {table(view.name)} OWNER TO {name(scopes)}"
             yield f"GRANT SELECT ON {table(view.name)} TO {names(readers)}"
@@ -187,7 +184,7 @@ def compile_postgres(bound: BoundPolicy, models: ModelRegistry, plane: RolePlane
         functions[role] = purpose_functions(purpose)
         for each in rights[role]:
             seen, written = rows.seen(purpose, each), rows.written(purpose, each)
-            policies += _policies(purpose.name, role, each, seen, written)
+            policies += _policies(purpose.name, role, each, seen, written, plane.strict)
             for view in {v for c in (seen, written) if c is not None for v in c.views}:
                 readers.setdefault(view, []).append(role)
             if written is not None:
@@ -198,10 +195,6 @@ def compile_postgres(bound: BoundPolicy, models: ModelRegistry, plane: RolePlane
             mine = rights.setdefault(plane.scopes, {})
             mine[each] = mine.get(each, Rights()) | Rights(select=frozenset(columns))
     policies += [RowPolicy(t, "scopes", "SELECT", (plane.scopes,), "true") for t in rights.get(plane.scopes, ())]
-    if plane.strict:
-        ticket = f"CURRENT_USER = (SELECT {SCHEMA}.vs_role())"
-        everyone = tuple(plane.role(purpose) for purpose in bound.purposes)
-        policies += [RowPolicy(t, "ticket", "ALL", everyone, ticket, ticket, restrictive=True) for t in rows.tables]
     for service in bound.services.values():
         login = plane.login(service.name)
         rights[login] = dict(sorted(kept_by(service).items()))
@@ -237,20 +230,35 @@ def _roles(bound: BoundPolicy, plane: RolePlane) -> dict[str, RoleSpec]:
 
 
 def _policies(
-    purpose: str, role: str, on: str, seen: Condition | None, written: Condition | None
+    purpose: str, role: str, on: str, seen: Condition | None, written: Condition | None, strict: bool
 ) -> Iterator[RowPolicy]:
     def made(command: Command, using: str | None, check: str | None) -> RowPolicy:
-        label = f"{purpose}/{command.lower()}"
-        if len(label.encode()) > _LONGEST_NAME:
-            raise PolicyError(f"purpose {purpose}: take a name of at most {_LONGEST_NAME - 7} bytes")
-        return RowPolicy(on, label, command, (role,), using, check)
+        return RowPolicy(on, _label(purpose, command.lower()), command, (role,), using, check)
 
+    if strict:
+        yield RowPolicy(on, _label(purpose, "ticket"), "ALL", (role,), _ticket([role]), restrictive=True)
     if seen is not None:
         yield made("SELECT", seen.sql, None)
     if written is not None:
         yield made("INSERT", None, written.sql)
         yield made("UPDATE", written.sql, written.sql)
         yield made("DELETE", written.sql, None)
+
+
+def _label(purpose: str, what: str) -> str:
+    label = f"{purpose}/{what}"
+    if len(label.encode()) > _LONGEST_NAME:
+        raise PolicyError(f"purpose {purpose}: take a name of at most {_LONGEST_NAME - 7} bytes")
+    return label
+
+
+def _ticket(roles: Sequence[str]) -> str:
+    """The condition that the transaction's claims are verified and for one of `roles`.
+
+    The roles are written down: inside somebody's view CURRENT_USER is not the role whose policies apply.
+    """
+    wanted = literal(roles[0]) if len(roles) == 1 else f"ANY (ARRAY[{', '.join(map(literal, roles))}])"
+    return f"(SELECT {SCHEMA}.vs_role()) = {wanted}"
 
 
 def _sequences(
