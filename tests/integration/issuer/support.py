@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 PROVIDER = "https://id.example"
 AUDIENCE = "vaultstore-issuer"
+COMMAND = [sys.executable, "-m", "vaultstore", "issuer", "serve"]
 
 
 class Authority:
@@ -75,9 +76,7 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         stem = self.folder / f"{name}-{x509.random_serial_number() % 10**8}"
         certificate, private = stem.with_suffix(".pem"), stem.with_suffix(".key")
-        certificate.write_bytes(
-            builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        )
+        certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         private.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -171,25 +170,25 @@ attributes = {{ store = "store_id" }}
 class Serving:
     """`vaultstore issuer serve` as a process."""
 
-    def __init__(self, folder: Path, config: str, env: Mapping[str, str] | None = None) -> None:
-        self.folder, self.file = folder, folder / "issuer.toml"
+    def __init__(self, folder: Path, config: str, env: Mapping[str, str] | None = None, name: str = "issuer") -> None:
+        self.folder, self.file, self.log = folder, folder / f"{name}.toml", folder / f"{name}.log"
         self.file.write_text(config)
         self._env = {**os.environ, **(env or {})}
         self.url = ""
-        self.log = ""
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "vaultstore", "issuer", "serve", "--dir", str(self.folder)],
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "issuer.log").open("a"),
-            text=True,
-            env=self._env,
-        )
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "--dir", str(self.folder), "--config", str(self.file)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._env,
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("listening on "), (self.folder / "issuer.log").read_text()
+        assert line.startswith("listening on "), self.log.read_text()
         self.url = line.removeprefix("listening on ").strip()
         return self
 
@@ -203,13 +202,12 @@ class Serving:
         return code
 
     def logged(self) -> list[dict[str, Any]]:
-        text = (self.folder / "issuer.log").read_text()
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
 
 @contextmanager
-def serving(folder: Path, config: str, env: Mapping[str, str] | None = None) -> Iterator[Serving]:
-    made = Serving(folder, config, env).start()
+def serving(folder: Path, config: str, env: Mapping[str, str] | None = None, name: str = "issuer") -> Iterator[Serving]:
+    made = Serving(folder, config, env, name).start()
     try:
         yield made
     finally:
