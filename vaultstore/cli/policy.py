@@ -12,6 +12,7 @@ import click
 
 from vaultstore.cli.common import Failure, console, dir_option, duration, printable
 from vaultstore.cli.planes import apply_command, compile_command, verify_command
+from vaultstore.cli.policy_diff import diff_command
 
 if TYPE_CHECKING:
     from vaultstore.cli.store import PolicyAndModels
@@ -41,7 +42,7 @@ def policy_group() -> None:
     """Check, show, explain and publish a policy."""
 
 
-for _command in (compile_command, apply_command, verify_command):
+for _command in (compile_command, apply_command, verify_command, diff_command):
     policy_group.add_command(_command)
 
 

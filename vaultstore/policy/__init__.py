@@ -3,8 +3,11 @@
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 from vaultstore.policy.bound import BoundPolicy
 from vaultstore.policy.check import Report, check
+from vaultstore.policy.diff import PolicyDiff, diff
+from vaultstore.policy.finding import Finding
 from vaultstore.policy.lattice import Excess, excess, lattice, row_cells, vault_cells
 from vaultstore.policy.lock import Lock, LockChange, write_lock
+from vaultstore.policy.locked import catalogue_in
 from vaultstore.policy.matrix import Cell, Explanation, explain, matrix
 from vaultstore.policy.model import Category, Limit, ModelRead, Never, PolicyTest, Purpose, Requirements, Service
 from vaultstore.policy.policy import Policy
@@ -18,6 +21,7 @@ __all__ = [
     "Decision",
     "Excess",
     "Explanation",
+    "Finding",
     "KeyAccess",
     "Limit",
     "Lock",
@@ -25,6 +29,7 @@ __all__ = [
     "ModelRead",
     "Never",
     "Policy",
+    "PolicyDiff",
     "PolicyTest",
     "Purpose",
     "PurposeKeys",
@@ -32,7 +37,9 @@ __all__ = [
     "Report",
     "Requirements",
     "Service",
+    "catalogue_in",
     "check",
+    "diff",
     "excess",
     "explain",
     "lattice",

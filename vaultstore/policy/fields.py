@@ -22,6 +22,7 @@ __all__ = [
     "flag",
     "items",
     "number",
+    "short",
     "table",
     "text",
     "words",
@@ -127,7 +128,7 @@ def duration(
         raise _unexpected(node, what, says)
     value = timedelta(**{_UNITS[match[2]]: int(match[1])})
     if not low <= value <= high:
-        raise node.place.error(f"{what}: {word} is not from {_short(low)} to {_short(high)}")
+        raise node.place.error(f"{what}: {word} is not from {short(low)} to {short(high)}")
     return value
 
 
@@ -138,7 +139,8 @@ def entry(node: Table, key: str, what: str) -> Entry:
     return node.entries[key]
 
 
-def _short(value: timedelta) -> str:
+def short(value: timedelta) -> str:
+    """`value` as `duration` reads it, in the largest unit that leaves no rest."""
     seconds = int(value.total_seconds())
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds and seconds % size == 0:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import zoneinfo
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
+from typing import TypeVar
 
 from vaultstore.errors import PolicyError
 from vaultstore.policy.document import MAX_BYTES, Entry, Items, Node, Table, parse
@@ -17,7 +18,9 @@ from vaultstore.policy.rules import Rules
 from vaultstore.policy.sections import Known, read_category, read_never, read_service, read_test
 from vaultstore.policy.words import hint, shown
 
-__all__ = ["load_files", "load_texts"]
+__all__ = ["checked_names", "load_files", "load_texts"]
+
+_AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 _TOP = ("version", "timezone", "roles", "categories", "purposes", "services", "never", "tests")
 _MAX_FILES = 256
@@ -79,11 +82,18 @@ def _files(path: Path) -> list[Path]:
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".yaml", ".yml"))
     except OSError as error:
         raise PolicyError(f"can not be read: {error.strerror}", file=path) from None
+    return checked_names(found, path)
+
+
+def checked_names(found: list[_AnyPath], folder: object) -> list[_AnyPath]:
+    """`found`, the YAML files of a folder. Raises PolicyError where there is none, or one that would not be loaded."""
     if not found:
-        raise PolicyError("the folder holds no *.yaml file", file=path)
+        raise PolicyError("the folder holds no *.yaml file", file=str(folder))
     for file in found:
         if file.suffix != ".yaml":  # a rule that is silently not loaded is a hole
-            raise PolicyError("only *.yaml is loaded: rename the file", file=file)
+            raise PolicyError("only *.yaml is loaded: rename the file", file=str(file))
+    if len(found) > _MAX_FILES:
+        raise PolicyError(f"more than {_MAX_FILES} policy files", file=str(folder))
     return found
 
 
