@@ -15,6 +15,12 @@ __all__ = ["ATTACKS", "Outcome", "attack", "forged_leads"]
 
 _TAKE = 'SET LOCAL ROLE "vs_p_sales.outreach"'
 _LOGIN = "vs_s_crm"
+_WRAPS = """
+    SELECT * FROM jsonb_array_elements(vs_wraps(
+        '{"purpose": "sales.outreach", "actor": "u-17", "role": "matchmaker"}', '01900000-0000-7000-8000-000000000000',
+        ARRAY['sales_card'], decode(repeat('00', 16), 'hex'), ARRAY[''::bytea], ARRAY[1::bigint]
+    ) -> 'wraps')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ ATTACKS = (
     Attack("reads the cards of everybody's members, without a token", [_TAKE, "SELECT id FROM members"], rows=True),
     Attack("takes the role of relay.telephony", ['SET LOCAL ROLE "vs_p_relay.telephony"']),
     Attack("reads the keyring", ["SELECT * FROM vs_keyring"]),
+    Attack("asks for wraps that nobody was admitted for", [_WRAPS], rows=True),
     Attack("reads the keys that tickets are made with", ["SELECT * FROM vs_ticket_keys"]),
     Attack("gives itself a lead", [_TAKE, "UPDATE leads SET actor_id = 'u-17'"]),
     Attack("reads the chats", [_TAKE, "SELECT body FROM chat_messages"]),
