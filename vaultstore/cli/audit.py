@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LogAt", "audit_group", "keys_from", "open_log", "read_note"]
 
-_LAZY: dict[str, str] = {}
+_LAZY = {"reconcile": "vaultstore.cli.audit_reconcile:reconcile_command"}
 """Subcommands of other modules: name -> ``module:attribute``."""
 
 

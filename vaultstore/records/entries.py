@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from vaultstore.records.base import GATE, Instant, metadata, rfc3339
 
-__all__ = ["StoredEntry", "append", "disclosure", "read", "search_of", "vs_entries"]
+__all__ = ["StoredEntry", "append", "by_id", "disclosure", "read", "search_of", "vs_entries"]
 
 vs_entries = sa.Table(
     "vs_entries",
@@ -64,6 +64,13 @@ def read(connection: sa.Connection, after: int = 0, limit: int = 1000) -> list[t
         (seq, StoredEntry(entry_id, time, kind, leaf, lines, tuple(json.loads(outcomes)), scopes))
         for seq, entry_id, time, kind, leaf, lines, outcomes, scopes in connection.execute(query)
     ]
+
+
+def by_id(connection: sa.Connection, ids: Collection[str]) -> dict[str, StoredEntry]:
+    """Id -> entry, of those that are there. One query; at most some thousand ids at a time."""
+    c = vs_entries.c
+    query = sa.select(c.id, c.time, c.kind, c.leaf, c.lines, c.outcomes, c.scopes).where(c.id.in_(sorted(ids)))
+    return {row[0]: StoredEntry(*row[:5], tuple(json.loads(row[5])), row[6]) for row in connection.execute(query)}
 
 
 # SQLite's side of the gate.
