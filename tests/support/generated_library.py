@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,26 +29,36 @@ def actor_in(role: str, at: int = 0) -> Actor:
 
 @dataclass
 class Library:
-    """A store over a generated world, and Cedar's word on it."""
+    """A generated world in one store or in a store for each service, and Cedar's word on it."""
 
     made: Built
-    store: Store
+    issuing: Store
+    store_of: Callable[[str], Store]
+    """The store that serves a purpose."""
     cedar: Cedar
+    bases_hold: bool = False
+    """Whether a base's row scope also holds for subclasses that have an entry of their own. The ORM alone does so where
+    no database decides about rows; the policy asks for less.
+    """
 
     def load(self) -> None:
         """Write every row under the purpose that may, through sessions."""
         data = rows(self.made.spec)
-        token = self.store.issue(Actor("loader-1", "loader"), LOADER)
+        token = self.issuing.issue(Actor("loader-1", "loader"), LOADER)
         for model in self.made.spec.models:  # in the order of foreign keys
-            with self.store.begin(token) as session:
+            with self.store_of(LOADER).begin(token) as session:
                 session.add_all([instance(self.made, row, data) for row in data[model.name]])
+
+    def session(self, purpose: str, actor: Actor) -> PurposeSession:
+        """A session of somebody under a purpose."""
+        return self.store_of(purpose).session(self.issuing.issue(actor, purpose))
 
     def sessions(self) -> Iterator[tuple[str, Actor, PurposeSession]]:
         """A session for each purpose, of an actor in each of its roles."""
         for name, purpose in self.made.spec.policy["purposes"].items():
             for at, role in enumerate(purpose["roles"]):
                 actor = actor_in(role, at % 2)
-                with self.store.session(self.store.issue(actor, name)) as session:
+                with self.session(name, actor) as session:
                     yield name, actor, session
 
     # -------------------------------------------------------------------------------------------------- reading
@@ -59,8 +69,7 @@ class Library:
         for spec in self.made.spec.models:
             if model in (spec.name, spec.base) and self.cedar.sees(purpose, actor.role, spec.name):
                 scope = scope_of(self.made, purpose, spec.name)
-                # A base's scope holds for its subclasses' rows where they have none of their own.
-                bases = [scope_of(self.made, purpose, spec.base)] if spec.base else []
+                bases = [scope_of(self.made, purpose, spec.base)] if spec.base and self.bases_hold else []
                 for row in data[spec.name]:
                     if all(shows(s, row, data, actor) for s in [scope, *bases]):
                         found[row.id] = row
@@ -151,7 +160,7 @@ class Library:
         return tried
 
     def _write(self, purpose: str, actor: Actor, id_: uuid.UUID, model: str, name: str, new: Any, allowed: bool) -> int:
-        with self.store.session(self.store.issue(actor, purpose)) as session:
+        with self.session(purpose, actor) as session:
             obj = session.get(self.made.classes[model], id_)
             assert obj is not None, f"{purpose} does not get {model}"
             try:

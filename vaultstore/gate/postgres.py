@@ -211,7 +211,10 @@ class PostgresLedger:
         raise KeyServiceUnavailable(f"the gate's database made no ticket ({state})")
 
     def _admission(self, subjects: Sequence[bytes], query: str, *parameters: object) -> Admission:
-        answer = json.loads(self._call(query, *parameters))
+        text = self._call(query, *parameters, closed="")
+        if not text:  # no purpose of this login's has that verb; PostgreSQL's log has the attempt, ours can't
+            return Admission("", code="not.granted")
+        answer = json.loads(text)
         refused = {subjects[at]: code for at, code in answer.get("refused", ())}
         return Admission(answer["entry"], code=answer.get("code"), refused=refused)
 
@@ -228,11 +231,16 @@ class PostgresLedger:
         with self._connect("AUTOCOMMIT") as connection:
             return connection.exec_driver_sql(query, parameters).scalar_one()
 
-    def _call(self, query: str, *parameters: object) -> Any:
+    def _call(self, query: str, *parameters: object, closed: str | None = None) -> Any:
+        """The function's answer; `closed`, unless that is None, where this login may not call it at all."""
         try:
             return self._run(query, *parameters)
         except sa.exc.SQLAlchemyError as error:
             name = _state(error)
+            # With a context it was refused within the function, which is for whoever keeps the database to mend.
+            inside = getattr(getattr(error, "orig", None), "diag", None)
+            if closed is not None and name == "42501" and inside is not None and inside.context is None:
+                return closed
         raise AuditError(f"the gate's database failed ({name}), so nothing was admitted")
 
 

@@ -1,4 +1,7 @@
-"""Generated policies over generated models, applied to a real Vault: every cell agrees, and a cell more is found."""
+"""Generated policies over generated models, applied to a real Vault and a real PostgreSQL, with real rows.
+
+Every plane does in every cell what the policy says, and a right that is added by hand is found.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.cedar import Cedar
-from tests.support.generated import Drawn, Seeded, WorldSpec, world, worlds
+from tests.support.generated import Choices, Drawn, Seeded, WorldSpec, world, worlds
 from tests.support.generated_drift import FOR_GOOD, FOREIGN, VAULT_DRIFTS, VaultDrift
+from tests.support.generated_drift_sql import POSTGRES_DRIFTS, PostgresDrift
+from tests.support.generated_library import Library
 from tests.support.generated_models import built
-from tests.support.generated_planes import ISSUER, vault
+from tests.support.generated_planes import ISSUER, Deployment, deployed, vault
+from tests.support.generated_sql import claims_of, raw_agrees
 from vaultstore.errors import SettingsError
 from vaultstore.keys import VaultKeys
 from vaultstore.orm import ModelRegistry
 from vaultstore.planes.vault import VaultPlane
 from vaultstore.policy import BoundPolicy
 from vaultstore.policy.lattice import vault_cells
-from vaultstore.testing import OpenBaoServer
+from vaultstore.testing import OpenBaoServer, PostgresServer
 from vaultstore.testing.logins import login_token
 
 pytestmark = pytest.mark.integration
@@ -97,6 +103,45 @@ def test_a_vault_opens_what_any_policy_says_and_nothing_else(openbao: OpenBaoSer
     _vault_agrees(openbao, spec)
 
 
+# -------------------------------------------------------------------------------------------------- all three planes
+
+
+def _three_planes_agree(openbao: OpenBaoServer, postgres: PostgresServer, spec: WorldSpec, *, strict: bool) -> None:
+    with built(spec) as made, deployed(openbao, postgres, made.policy, made.base, strict=strict) as live:
+        library = Library(made, live.operator, live.store, Cedar(made.document, live.bound.catalogue))
+        library.load()
+        assert live.postgres.plan() == live.postgres.apply() == []
+        for plane in (live.vault, live.postgres):
+            assert plane.differences() == []
+            assert [probe for probe in plane.probes() if not probe.agrees] == []
+        engines = {purpose: live.engine(live.login(purpose)) for purpose in live.bound.purposes}
+        for purpose, actor, session in library.sessions():
+            library.reading_agrees(purpose, actor, session)
+            library.searching_agrees(purpose, actor, session)
+            library.writing_agrees(purpose, actor)
+            claims = claims_of(live.operator.issue(actor, purpose))
+            raw_agrees(library, engines[purpose], live.roles.role(purpose), purpose, actor, claims)
+
+
+@pytest.mark.parametrize(("seed", "strict"), [(253, False), (7, False), (171, True)])
+def test_library_vault_and_postgresql_do_what_the_policy_says_in_every_cell(
+    openbao: OpenBaoServer, postgres: PostgresServer, seed: int, strict: bool
+) -> None:
+    _three_planes_agree(openbao, postgres, world(seed), strict=strict)
+
+
+@pytest.mark.soak
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(spec=worlds(), strict=st.booleans())
+def test_library_vault_and_postgresql_do_what_any_policy_says(
+    openbao: OpenBaoServer, postgres: PostgresServer, spec: WorldSpec, strict: bool
+) -> None:
+    _three_planes_agree(openbao, postgres, spec, strict=strict)
+
+
+# ------------------------------------------------------------------------------------------------- rights by hand
+
+
 def _drift(drift: VaultDrift, plane: VaultPlane, name: str) -> None:
     """Do it, find it by its name, and have it put right where that can be."""
     word = {**VAULT_DRIFTS, **FOR_GOOD}[name](drift)
@@ -115,12 +160,12 @@ def _drift(drift: VaultDrift, plane: VaultPlane, name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_every_right_that_is_added_to_a_vault_by_hand_is_named(openbao: OpenBaoServer, seed: int) -> None:
+def test_a_right_that_is_added_to_a_vault_by_hand_is_named(openbao: OpenBaoServer, seed: int) -> None:
     with built(world(seed)) as made:
         bound = made.policy.bind(ModelRegistry(made.base).catalogue)
         with vault(openbao, bound) as (keys, plane):
             plane.apply()
-            for name in [*VAULT_DRIFTS, *FOR_GOOD]:
+            for name in [*Seeded(seed).some([*VAULT_DRIFTS], least=7, most=7), *FOR_GOOD]:
                 _drift(VaultDrift(openbao, keys.names, bound, Seeded(seed)), plane, name)
 
 
@@ -136,3 +181,40 @@ def test_any_right_that_is_added_to_a_vault_by_hand_is_named(
             plane.apply()
             for name in data.draw(st.lists(st.sampled_from([*VAULT_DRIFTS]), min_size=1, max_size=4, unique=True)):
                 _drift(VaultDrift(openbao, keys.names, bound, Drawn(data.draw)), plane, name)
+
+
+def _sql_drift(live: Deployment, choose: Choices, name: str) -> None:
+    """Do it, find it by its words, and have it put right."""
+    tables = {t.name: tuple(c.name for c in t.columns) for info in live.operator.models for t in info.mapper.tables}
+    drift = PostgresDrift(live.operator.engine, live.bound, live.roles, tables, choose)
+    planted = POSTGRES_DRIFTS[name](drift)
+    if planted is None:
+        return
+    lines = [str(difference) for difference in live.postgres.differences()]
+    telling = [line for line in lines if all(word in line for word in planted.words)]
+    assert telling, (name, planted.words, lines)
+    assert any("too open" in line or "different" in line for line in telling), (name, telling)
+    if planted.undo:
+        drift.run(planted.undo)
+    live.postgres.apply()
+    assert live.postgres.differences() == [], name
+
+
+@pytest.mark.parametrize("seed", [1, 8])
+def test_a_right_that_is_added_to_a_database_by_hand_is_named(
+    openbao: OpenBaoServer, postgres: PostgresServer, seed: int
+) -> None:
+    with built(world(seed)) as made, deployed(openbao, postgres, made.policy, made.base) as live:
+        for name in Seeded(seed).some([*POSTGRES_DRIFTS], least=5, most=5):
+            _sql_drift(live, Seeded(seed), name)
+
+
+@pytest.mark.soak
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(spec=worlds(), data=st.data(), strict=st.booleans())
+def test_any_right_that_is_added_to_a_database_by_hand_is_named(
+    openbao: OpenBaoServer, postgres: PostgresServer, spec: WorldSpec, data: st.DataObject, strict: bool
+) -> None:
+    with built(spec) as made, deployed(openbao, postgres, made.policy, made.base, strict=strict) as live:
+        for name in data.draw(st.lists(st.sampled_from([*POSTGRES_DRIFTS]), min_size=1, max_size=4, unique=True)):
+            _sql_drift(live, Drawn(data.draw), name)
