@@ -46,8 +46,7 @@ def _operator(names: VaultNames) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "sys/policies/acl/*", ("read",)
     yield "sys/auth", ("read",)
     for place in ("certs", "groups", "role", "roles", "users"):
-        yield f"auth/+/{place}", ("list",)
-        yield f"auth/+/{place}/+", ("read",)
+        yield f"auth/+/{place}/*", ("list", "read")  # a LIST goes to the name with a slash
     yield "identity/group/id", ("list",)
     yield "identity/group/id/+", ("read",)
     yield "sys/capabilities", ("update",)

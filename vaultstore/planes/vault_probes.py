@@ -57,8 +57,8 @@ def probes(keys: VaultKeys, bound: BoundPolicy, access: KeyAccess, now: Callable
         grant = _grant(bound, name, now())
         yield from _refused_logins(keys, grant, token, now())
         service = _enter(keys, token(grant, now()), role=name)
-        yield Probe(Cell(name, f"JWT role {name}", "log in"), True, service is not None)
         try:
+            yield Probe(Cell(name, f"JWT role {name}", "log in"), True, service is not None)
             yield from _tried(keys, name, rights, access, wraps, service)
             yield from _asked(keys, name, access, service)
         finally:
