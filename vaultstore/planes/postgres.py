@@ -15,14 +15,15 @@ import sqlalchemy as sa
 from vaultstore import records
 from vaultstore.errors import SettingsError
 from vaultstore.orm.registry import ModelRegistry
-from vaultstore.planes.plan import Change, Difference, Probe, Verdict
-from vaultstore.planes.postgres_expected import attributes_of, expected_facts, quoted, run
+from vaultstore.planes.plan import Cell, Change, Difference, Probe, Verdict
+from vaultstore.planes.postgres_expected import attributes_of, expected_facts, owners_of
 from vaultstore.planes.postgres_facts import Fact, facts
-from vaultstore.planes.postgres_gaps import Gap, explained, gaps
-from vaultstore.planes.postgres_operator import Operator
+from vaultstore.planes.postgres_gaps import Gap, explained, foreign_code, gaps
+from vaultstore.planes.postgres_operator import Operator, join, leave, lent, run
 from vaultstore.planes.postgres_probes import PostgresProbes
 from vaultstore.planes.postgres_repair import Leaver, closing, is_ours, leavers, role_repairs
 from vaultstore.planes.postgres_target import PostgresTarget
+from vaultstore.planes.postgres_text import name as quoted
 from vaultstore.planes.postgres_words import changes_of, differences_of
 from vaultstore.records.plane import vs_plane
 
@@ -82,6 +83,7 @@ class PostgresPlane:
     def plan(self) -> Sequence[Change]:
         """What `apply` would do now. The database is as it was afterwards."""
         with self._operator.looking() as connection:
+            join(connection, owners_of(self._target))
             return self._plan(connection, self._state(connection))
 
     def apply(self) -> Sequence[Change]:
@@ -90,15 +92,18 @@ class PostgresPlane:
         Nothing is changed where it fails, or is interrupted.
         """
         with self._operator.changing() as connection:
+            joined = join(connection, owners_of(self._target))
             state = self._state(connection)
             changes = self._plan(connection, state)
             if changes:
-                self._close(connection, state)
+                joined += self._close(connection, state)
+            leave(connection, joined)
         return changes
 
     def differences(self) -> Sequence[Difference]:
         """Where roles, rights, row security and functions are not what the policy makes of them, one line a deed."""
         with self._operator.looking() as connection:
+            join(connection, owners_of(self._target))
             state = self._state(connection)
             row = self._operator.plane_row(connection)
         stays = {f"role {leaver.name}": leaver.stays for leaver in state.leavers if leaver.stays}
@@ -113,8 +118,20 @@ class PostgresPlane:
         return found
 
     def probes(self) -> Iterator[Probe]:
-        """Every cell, tried under the logins and roles of its purpose."""
-        return PostgresProbes(self._engine, self._target, self._models, self._schema).run()
+        """Every cell, tried under the logins and roles of its purpose.
+
+        Whoever is attached to a table with a trigger or a rule could use the operator's session, and so could a
+        function that is not the one we made: where there is any, it is told of, and nothing is tried.
+        """
+        with self._operator.looking() as connection:
+            join(connection, owners_of(self._target))
+            state = self._state(connection)
+        known = {fact.object.partition("(")[0] for fact in state.expected if fact.kind == "function"}
+        if others := differences_of(foreign_code(state.gaps, known)):
+            for other in others:
+                yield Probe(Cell("every purpose", other.thing, "run"), expected=False, found=True)
+            return
+        yield from PostgresProbes(self._engine, self._target, self._models, self._schema).run()
 
     # ------------------------------------------------------------------------------------------------ the state
 
@@ -167,8 +184,8 @@ class PostgresPlane:
         return gaps(filter(counts, live), filter(counts, expected))
 
     def _answered(self, found: Iterable[Gap], expected: Iterable[Fact]) -> list[Gap]:
-        functions = frozenset(fact.object for fact in expected if fact.kind == "function")
-        return [gap for gap in found if is_ours(gap, self._target, functions)]
+        known = frozenset(fact.object for fact in expected)
+        return [gap for gap in found if is_ours(gap, self._target, known)]
 
     # ------------------------------------------------------------------------------------------------ plan and apply
 
@@ -204,16 +221,22 @@ class PostgresPlane:
                 changes.append(Change("change" if name in before else "create", f"purpose {name}", detail))
         return changes
 
-    def _close(self, connection: sa.Connection, state: _State) -> None:
-        """Close the gaps, and look whether they are closed."""
-        target, schema = self._target, self._schema
+    def _close(self, connection: sa.Connection, state: _State) -> list[str]:
+        """Close the gaps, and look whether they are closed. Which roles the operator joined for that."""
+        target, schema, joined = self._target, self._schema, list[str]()
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
         if state.ours:
             run(connection, [*role_repairs(connection, state.ours, target), *target.cluster_sql()])
+            joined = join(connection, owners_of(target))
             if any(gap.kind in {"function", "trigger"} for gap in state.ours):
                 run(connection, records.postgres_functions(schema))
-            run(connection, [*target.reset_sql(schema), *target.schema_sql(schema)])
+            statements = lent(connection, schema, owners_of(target), target.schema_sql(schema))
+            run(connection, [*target.reset_sql(schema), *statements])
+        # To drop what is granted to a role, one has to be a member of it.
+        stay = [leaver.name for leaver in state.leavers if leaver.stays]
+        held = join(connection, [leaver.name for leaver in state.leavers if not leaver.owns])
         run(connection, [statement for leaver in state.leavers for statement in _dismissal(leaver)])
+        leave(connection, [role for role in held if role in stay])
         relations = {fact.object: fact.detail for fact in state.live if fact.kind == "relation"}
         left = self._left(connection, state)
         run(connection, [s for gap in left if (s := closing(gap, relations)) is not None])
@@ -228,6 +251,7 @@ class PostgresPlane:
             connection.exec_driver_sql("SELECT vsx_new_ticket_key()")
         if self._publish is not None:
             self._publish(connection)
+        return joined
 
     def _left(self, connection: sa.Connection, state: _State) -> list[Gap]:
         return self._answered(self._gaps(connection, self._facts(connection), state.expected), state.expected)

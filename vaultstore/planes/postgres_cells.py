@@ -17,7 +17,8 @@ from vaultstore.policy.rights import entry_of, touches
 __all__ = ["ColumnRights", "TableRights", "functions_of_login", "functions_of_role", "rights_on_tables"]
 
 _ALWAYS = frozenset({
-    "vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_attribute",
+    "vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_actor_role", "vs_attribute",
+    "vs_attribute_uuid",
 })  # fmt: skip
 """What says who acts; it tells a login nothing that it did not set itself."""
 _READ = frozenset({"vs_admit", "vs_wraps"})

@@ -15,9 +15,11 @@ from sqlalchemy.schema import CreateTable
 
 from vaultstore import records
 from vaultstore.planes.postgres_facts import Fact, facts
+from vaultstore.planes.postgres_operator import join, lent, run
 from vaultstore.planes.postgres_target import PostgresTarget
+from vaultstore.planes.postgres_text import name as quoted
 
-__all__ = ["attributes_of", "expected_facts", "quoted", "run"]
+__all__ = ["attributes_of", "expected_facts", "owners_of"]
 
 _AROUND = frozenset({
     "role", "power", "membership", "setting", "database grant", "other grant", "definer function", "event trigger",
@@ -44,13 +46,15 @@ def expected_facts(
     savepoint = connection.begin_nested()
     try:
         run(connection, [*first, *target.cluster_sql()])
+        join(connection, owners_of(target))
         run(connection, [f"CREATE SCHEMA {scratch}", *_given(live, scratch, target.plane.prefix)])
         # Types that a model brings itself are the live schema's.
         connection.exec_driver_sql(f"SET LOCAL search_path = {quoted(schema)}, pg_temp")
         run(connection, [_table(table, scratch, connection.dialect) for table in tables])
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
         run(connection, records.postgres_functions(scratch))
-        run(connection, [*target.reset_sql(scratch), *target.schema_sql(scratch)])
+        statements = lent(connection, scratch, owners_of(target), target.schema_sql(scratch))
+        run(connection, [*target.reset_sql(scratch), *statements])
         found = facts(connection, scratch, prefix=target.plane.prefix, tables=names, as_schema=schema)
     finally:
         savepoint.rollback()
@@ -67,11 +71,16 @@ def _given(live: Collection[Fact], scratch: str, prefix: str) -> list[str]:
     ]
 
 
+def owners_of(target: PostgresTarget) -> tuple[str, str]:
+    """The roles that own what is in the schema."""
+    return target.plane.owner, target.plane.scopes
+
+
 def attributes_of(target: PostgresTarget) -> frozenset[Fact]:
     """The target's roles and memberships, as facts."""
     roles = {
-        Fact("role", name, "", "", f"{'LOGIN' if spec.login else 'NOLOGIN'} NOINHERIT")
-        for name, spec in target.roles.items()
+        Fact("role", role, "", "", f"{'LOGIN' if spec.login else 'NOLOGIN'} NOINHERIT")
+        for role, spec in target.roles.items()
     }
     return frozenset(roles | {Fact("membership", role, "", member, "member") for role, member in target.memberships})
 
@@ -79,23 +88,10 @@ def attributes_of(target: PostgresTarget) -> frozenset[Fact]:
 def _logins(connection: sa.Connection, target: PostgresTarget) -> set[Fact]:
     """Every login has to get into this database."""
     database = f"database {connection.exec_driver_sql('SELECT current_database()').scalar_one()}"
-    return {Fact("effective", database, "", name, "CONNECT") for name, spec in target.roles.items() if spec.login}
+    return {Fact("effective", database, "", login, "CONNECT") for login, spec in target.roles.items() if spec.login}
 
 
 def _table(table: sa.Table, schema: str, dialect: sa.Dialect) -> str:
     """A table as its model declares it, without foreign keys and indexes: no right hangs on those."""
     copy = table.to_metadata(sa.MetaData(naming_convention=table.metadata.naming_convention), schema=schema)
     return str(CreateTable(copy, include_foreign_key_constraints=[]).compile(dialect=dialect))
-
-
-def run(connection: sa.Connection, statements: Sequence[str]) -> None:
-    """Run statements in one round trip. They take no parameters, so that a ``%`` in them is one."""
-    if statements:
-        # The mark keeps the driver from preparing a text that it has seen before: only single statements can be.
-        text = f"/* {secrets.token_hex(4)} */\n" + "\n;\n".join(s.rstrip().rstrip(";") for s in statements)
-        connection.exec_driver_sql(text, execution_options={"no_parameters": True})
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

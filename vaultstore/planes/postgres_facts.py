@@ -13,10 +13,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-__all__ = ["GRANTS", "Fact", "facts"]
-
-GRANTS = frozenset({"grant", "function grant", "schema grant"})
-"""Kinds of rights that stand in an ACL."""
+__all__ = ["Fact", "facts"]
 
 
 class Fact(NamedTuple):

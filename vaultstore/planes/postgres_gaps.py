@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from vaultstore.planes.plan import Verdict
-from vaultstore.planes.postgres_facts import GRANTS, Fact
+from vaultstore.planes.postgres_facts import Fact
 
-__all__ = ["Gap", "explained", "gaps"]
+__all__ = ["Gap", "explained", "foreign_code", "gaps"]
 
 _SINGLE = frozenset({
     "relation", "owner", "row security", "forced row security", "column", "check", "view", "rule", "policy", "trigger",
@@ -17,6 +18,7 @@ _SINGLE = frozenset({
 })  # fmt: skip
 """Kinds of which an object (part, role) has one fact: another value is a change, not one gone and one come."""
 
+_GRANTS = {"grant", "function grant", "schema grant", "database grant"}
 _SWITCHES = {"row security", "forced row security"}
 
 
@@ -41,6 +43,8 @@ class Gap(NamedTuple):
             return "too open" if restrictive == missing else "too closed"
         if self.kind == "role" and not missing and not extra:
             return _attributes(self.expected or "", self.found or "")
+        if self.kind == "membership" and not missing and not extra:
+            return "too open"  # it has an option more
         if self.kind in {"trigger", "check"} and not extra:
             return "too open" if missing or self.found.startswith("disabled") else "different"  # type: ignore[union-attr]
         if extra and self.kind not in {"column", "relation"}:
@@ -66,21 +70,26 @@ def explained(found: Iterable[Gap]) -> list[Gap]:
     """`found` without what follows from another gap of it, so that one deed is one line.
 
     A right that works out where it should not is left out if its grant is named, if its role has become a superuser,
-    or if its table is not there or is somebody else's.
+    or if its table is not there or is somebody else's; and what the owner of a view or function that should not be
+    there may do with it.
     """
     found = list(found)
-    absent = {g.object for g in found if g.kind == "relation" and g.found is None}
+    absent = {g.object for g in found if g.kind in {"relation", "function"} and g.found is None}
     owned = {g.object for g in found if g.kind == "owner" or (g.kind, g.part) == ("function", "owner")}
     roles = {g.object for g in found if g.kind == "role" and (g.found is None or "SUPERUSER" in g.found.split())}
-    granted = {(g.object, g.part, g.who, g.expected or g.found) for g in found if g.kind in GRANTS}
+    granted = {(g.object, g.part, g.who, g.expected or g.found) for g in found if g.kind in _GRANTS}
+
+    planted = {g.object for g in found if g.kind in {"view", "function"} and g.expected is None}
 
     def follows(gap: Gap) -> bool:
+        if gap.object in planted and gap.who == "(owner)":
+            return True
         if gap.object in absent:
-            return gap.kind != "relation"
+            return gap.kind not in {"relation", "function"}
         if gap.kind != "effective":
             return False
         right = gap.expected or gap.found
-        named = gap.object.removeprefix("schema ")
+        named = gap.object.removeprefix("schema ").removeprefix("database ")
         return (
             gap.object in owned
             or gap.who in roles
@@ -88,6 +97,30 @@ def explained(found: Iterable[Gap]) -> list[Gap]:
         )
 
     return [gap for gap in found if not follows(gap)]
+
+
+def foreign_code(found: Iterable[Gap], known: Iterable[str]) -> list[Gap]:
+    """The gaps through which somebody else's code runs when a statement touches a table of ours, or calls a function.
+
+    `known` are the names of functions, ``schema.name``, that a policy may call.
+    """
+    ours = frozenset(known)
+
+    def runs(gap: Gap) -> bool:
+        match gap.kind:
+            case "trigger":
+                return gap.found is not None and gap.found.partition(" ")[0] != "disabled"
+            case "function":
+                return gap.expected is not None and gap.found is not None and gap.part != "owner"
+            case "view":
+                return gap.expected is not None and gap.found is not None
+            case "rule" | "relation":
+                return gap.found is not None
+            case "policy":
+                return not ours.issuperset(re.findall(r'([\w"]+\.[\w"]+)\(', gap.found or ""))
+        return False
+
+    return [gap for gap in found if runs(gap)]
 
 
 def _by_key(facts: Iterable[Fact]) -> defaultdict[tuple[str, str, str, str], set[str]]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 
 from vaultstore.errors import SettingsError
-from vaultstore.planes.postgres_expected import quoted
+from vaultstore.planes.postgres_text import name as quoted
+from vaultstore.planes.postgres_text import names
 from vaultstore.records.plane import vs_plane
 from vaultstore.records.purposes import vs_purposes
 
-__all__ = ["Operator"]
+__all__ = ["Operator", "join", "leave", "lent", "run"]
 
 _LOCK = 0x76735F70
 """Key of the advisory lock that keeps operators apart, within one database."""
 
 _REASONS = {
-    "42501": "run it as a superuser, or as a role with CREATEROLE that is a member of the tables' owner",
+    "42501": "run it as a superuser, or as a role with CREATEROLE that owns the tables and the database",
     "55P03": "another session holds what it takes; nothing was changed, so repeat it when that is over",
     "40P01": "another session was in the way; nothing was changed, so repeat it",
 }
@@ -50,7 +52,8 @@ class Operator:
         else:
             return
         reason = f"PostgreSQL refused ({state}): {said}"
-        raise SettingsError(f"{reason}: {_REASONS[state]}" if state in _REASONS else reason)
+        # The statement stays out of it: it is long, and says nothing that the plan does not.
+        raise SettingsError(f"{reason}: {_REASONS[state]}" if state in _REASONS else reason) from None
 
     @contextmanager
     def looking(self) -> Iterator[sa.Connection]:
@@ -89,3 +92,43 @@ class Operator:
         self.name_tables(connection)
         rows = connection.execute(sa.select(vs_purposes.c.name, vs_purposes.c.digest))
         return {row.name: row.digest for row in rows}
+
+
+def run(connection: sa.Connection, statements: Sequence[str]) -> None:
+    """Run statements in one round trip. They take no parameters, so that a ``%`` in them is one."""
+    if statements:
+        # The mark keeps the driver from preparing a text that it has seen before: only single statements can be.
+        text = f"/* {secrets.token_hex(4)} */\n" + "\n;\n".join(s.rstrip().rstrip(";") for s in statements)
+        connection.exec_driver_sql(text, execution_options={"no_parameters": True})
+
+
+def join(connection: sa.Connection, roles: Sequence[str]) -> list[str]:
+    """Make the operator a member of those of `roles` that exist, to hand things over to them; which it was not before.
+
+    A superuser has no need to.
+    """
+    found = connection.execute(
+        sa.text(
+            "SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles) AND NOT pg_has_role(oid, 'USAGE') ORDER BY 1"
+        ).bindparams(sa.bindparam("roles", list(roles), type_=sa.ARRAY(sa.Text)))
+    )
+    joined = [str(row.rolname) for row in found]
+    run(connection, [f"GRANT {quoted(role)} TO CURRENT_USER" for role in joined])
+    return joined
+
+
+def leave(connection: sa.Connection, joined: Sequence[str]) -> None:
+    """Undo `join`."""
+    run(connection, [f"REVOKE {quoted(role)} FROM CURRENT_USER" for role in joined])
+
+
+def lent(connection: sa.Connection, schema: str, roles: Sequence[str], statements: Sequence[str]) -> list[str]:
+    """`statements`, between a grant and a revoke of CREATE in `schema` where the operator is no superuser.
+
+    Otherwise nothing could be handed over to `roles`: an owner has to be able to create where its things are.
+    """
+    power = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+    if connection.exec_driver_sql(power).scalar():
+        return list(statements)
+    where = f"CREATE ON SCHEMA {quoted(schema)}"
+    return [f"GRANT {where} TO {names(roles)}", *statements, f"REVOKE {where} FROM {names(roles)}"]

@@ -17,14 +17,17 @@ from vaultstore.errors import SettingsError
 from vaultstore.orm.registry import ModelRegistry
 from vaultstore.planes.plan import Cell, Probe
 from vaultstore.planes.postgres_cells import TableRights, functions_of_login, functions_of_role, rights_on_tables
-from vaultstore.planes.postgres_expected import quoted
 from vaultstore.planes.postgres_target import PostgresTarget
+from vaultstore.planes.postgres_text import name as quoted
+from vaultstore.policy.model import Service
 from vaultstore.records.plane import CLAIMS
 
 __all__ = ["PostgresProbes"]
 
 _Asked = tuple[Cell, bool, str]
 """A cell, what the policy says, and the statement that tells."""
+
+_SECRETS = (("vs_keyring", "wrapped"), ("vs_ticket_keys", "secret"))
 
 _TRY = """
 DO $probe$
@@ -72,7 +75,7 @@ class PostgresProbes:
                 login = self._plane.login(service.name)
                 allowed = functions_of_login(self._bound, service.purposes)
                 asked = [
-                    *self._closed(f"service {service.name}"),
+                    *self._closed(service),
                     *self._calls(f"service {service.name}", functions, allowed),
                 ]
                 yield from self._tried(connection, asked, login)
@@ -111,10 +114,14 @@ class PostgresProbes:
             yield Cell(who, table, "SELECT"), False, f"SELECT FROM {self._name(table)} WHERE false"
             yield Cell(who, table, "DELETE"), False, f"DELETE FROM {self._name(table)} WHERE false"  # noqa: S608 - quoted names
 
-    def _closed(self, who: str) -> Iterator[_Asked]:
-        """A login without a role reads no model's table, and no wrap."""
-        for table in (*self._target.tables, "vs_keyring"):
+    def _closed(self, service: Service) -> Iterator[_Asked]:
+        """A login without a role reads no model's table, and no secret of ours, whatever records it keeps."""
+        who = f"service {service.name}"
+        for table in (*self._target.tables, *(() if service.keeps else self._target.gate_tables)):
             yield Cell(who, table, "SELECT"), False, f"SELECT FROM {self._name(table)} WHERE false"
+        for table, column in _SECRETS:
+            query = f"SELECT {column} FROM {self._name(table)} WHERE false"  # noqa: S608 - quoted names
+            yield Cell(who, f"{table}.{column}", "SELECT"), False, query
 
     def _calls(self, who: str, functions: Sequence[tuple[str, list[str]]], allowed: frozenset[str]) -> Iterator[_Asked]:
         for name, types in functions:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from vaultstore.planes.postgres_expected import quoted
 from vaultstore.planes.postgres_gaps import Gap
 from vaultstore.planes.postgres_target import PostgresTarget
+from vaultstore.planes.postgres_text import name as quoted
 
 __all__ = ["Leaver", "closing", "is_ours", "leavers", "role_repairs"]
 
-_ALWAYS = frozenset({"owner", "row security", "forced row security", "policy", "grant"})
+_OURS = frozenset({"owner", "row security", "forced row security", "policy", "grant", "function grant"})
 _WHERE_EXPECTED = frozenset({"function", "trigger", "view"})
 """Kinds of which only what the target has is put right: another's trigger or function is not ours to drop."""
 _ENABLE = {"enabled": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA"}
@@ -34,18 +34,16 @@ class Leaver:
     """Whether it owns things in this database, which must not go with it."""
 
 
-def is_ours(gap: Gap, target: PostgresTarget, functions: frozenset[str]) -> bool:
-    """Whether `apply` answers for this gap. `functions` are the signatures that are expected."""
+def is_ours(gap: Gap, target: PostgresTarget, known: frozenset[str]) -> bool:
+    """Whether `apply` answers for this gap. `known` are the objects that are expected: tables, views, functions."""
     match gap.kind:
         case "role" | "setting":
             return gap.object.removeprefix("role ") in target.roles
         case "membership":
             return gap.object in target.roles or gap.who in target.roles
         case "schema grant":
-            return gap.who in target.roles or gap.who.startswith(target.plane.prefix)
-        case "function grant":
-            return gap.object in functions
-    return gap.kind in _ALWAYS or (gap.kind in _WHERE_EXPECTED and gap.expected is not None)
+            return gap.who == "PUBLIC" or gap.who.startswith(target.plane.prefix)
+    return gap.object in known and (gap.kind in _OURS or (gap.kind in _WHERE_EXPECTED and gap.expected is not None))
 
 
 def role_repairs(connection: sa.Connection, found: Iterable[Gap], target: PostgresTarget) -> list[str]:

@@ -50,23 +50,38 @@ _BY_OBJECT = {"policy": "policies", "trigger": "triggers"}
 
 
 def differences_of(found: Iterable[Gap]) -> list[Difference]:
-    """One line for each gap; rights of one role on one object, and what is wrong with one function, share a line."""
+    """A line for each deed: rights of one role on one object share it, as do the tables of one publication."""
     grouped: defaultdict[tuple[str, ...], list[Gap]] = defaultdict(list)
     for gap in found:
-        apart = "" if gap.kind in _RIGHTS and gap.kind != "default grant" else gap.part
-        if gap.kind == "function" and (gap.expected is None or gap.found is None):
-            apart = ""  # the whole of it is missing, or is one too many
-        grouped[gap.kind, gap.object, apart, gap.who, gap.verdict].append(gap)
+        grouped[_deed(gap)].append(gap)
     return [_difference(group) for group in grouped.values()]
+
+
+def _deed(gap: Gap) -> tuple[str, ...]:
+    """Gaps with the same key are one difference."""
+    part, who = gap.part, gap.who
+    if gap.kind == "publication" or (gap.kind in _RIGHTS and gap.kind != "default grant"):
+        part = ""
+    elif gap.kind == "function" and (gap.expected is None or gap.found is None):
+        part = ""  # the whole of it is missing, or is one too many
+    if gap.object.startswith("database ") and gap.kind == "effective":
+        who = ""
+    return gap.kind, gap.object, part, who, gap.verdict
 
 
 def _difference(group: Sequence[Gap]) -> Difference:
     first = group[0]
     if first.kind in _RIGHTS:
-        thing = _thing(first, _rights(group))
+        thing = _thing(first._replace(who=_names(gap.who for gap in group)), _rights(group))
         none, some = ("out of reach", "within reach") if first.kind == "effective" else ("none", "granted")
         extra = first.expected is None
         return Difference(first.verdict, thing, none if extra else some, some if extra else none)
+    if first.kind == "publication":
+        return Difference(first.verdict, f"publication {first.object}", "none", _names(gap.part for gap in group))
+    if first.kind == "trigger" and first.expected and first.found:
+        (wanted, _, expected), (got, _, found) = first.expected.partition(" "), first.found.partition(" ")
+        if expected == found:
+            return Difference(first.verdict, _thing(first), wanted, got)
     if len(group) > 1:
         here = ", ".join(f"{gap.part} {gap.found or gap.expected}" for gap in group)
         expected, found = ("none", here) if first.expected is None else ("as this version makes it", "none")
@@ -143,11 +158,16 @@ def _thing(gap: Gap, rights: str = "") -> str:
 
 def _rights(group: Iterable[Gap]) -> str:
     """``SELECT (a, b), DELETE``: privileges with their columns, where they are columns'."""
-    columns: defaultdict[str, list[str]] = defaultdict(list)
+    columns: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for gap in group:
+        right = gap.expected or gap.found or ""
+        bare = right.removeprefix("GRANT OPTION FOR ")
         column = gap.part if gap.kind in {"grant", "effective"} else ""
-        columns[gap.expected or gap.found or ""] += [column] if column else []
-    return ", ".join(f"{right} ({_names(names)})" if names else right for right, names in sorted(columns.items()))
+        columns[bare, " WITH GRANT OPTION" if right != bare else ""] += [column] if column else []
+    return ", ".join(
+        f"{right} ({_names(names)}){option}" if names else right + option
+        for (right, option), names in sorted(columns.items())
+    )
 
 
 def _names(names: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ cols AS (
 fn AS (
     SELECT p.*, replace(p.oid::regprocedure::text, :schema || '.', :as_schema || '.') AS name,
         p.pronamespace = (SELECT oid FROM ns) AS inside,
-        left(encode(sha256(convert_to(
+        'sha256:' || left(encode(sha256(convert_to(
             replace(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), :schema, :as_schema), 'UTF8')), 'hex'), 16) AS body
     FROM pg_proc p
     WHERE (p.prosecdef OR p.pronamespace = (SELECT oid FROM ns) AND p.proname ~ '^vsx?_')
@@ -89,10 +89,10 @@ UNION ALL
 SELECT 'view', v.name, '', '', concat_ws(' ', 'owner', pg_get_userbyid(v.relowner),
     CASE WHEN o.rolsuper THEN '(superuser)' WHEN o.rolbypassrls THEN '(bypasses row security)' END,
     CASE WHEN v.relkind = 'm' THEN 'materialized' END, v.reloptions::text,
-    left(encode(sha256(convert_to(replace(pg_get_viewdef(v.oid), :schema, :as_schema), 'UTF8')), 'hex'), 16))
+    'sha256:' || left(encode(sha256(convert_to(replace(pg_get_viewdef(v.oid), :schema, :as_schema), 'UTF8')), 'hex'), 16))
 FROM rel v JOIN over USING (oid) JOIN pg_roles o ON o.oid = v.relowner WHERE v.relkind IN ('v', 'm')
 UNION ALL
-SELECT 'rule', t.name, r.rulename, '', r.ev_enabled::text || ' ' || pg_get_ruledef(r.oid)
+SELECT 'rule', t.name, r.rulename, '', concat_ws(' ', CASE r.ev_enabled WHEN 'D' THEN 'disabled' END, pg_get_ruledef(r.oid))
 FROM rel t JOIN pg_rewrite r ON r.ev_class = t.oid
 WHERE r.rulename <> '_RETURN' AND (t.oid IN (SELECT oid FROM told) OR t.oid IN (SELECT oid FROM over))
 UNION ALL
@@ -175,7 +175,10 @@ FROM fn f CROSS JOIN LATERAL (VALUES
 WHERE f.inside
 UNION ALL
 SELECT 'definer function', f.name, '', '', concat_ws(' ', 'owner', o.rolname, CASE WHEN o.rolsuper THEN '(superuser)' END,
-    coalesce(array_to_string(f.proconfig, '; '), 'no search_path'), f.body)
+    coalesce(array_to_string(f.proconfig, '; '), 'no search_path'), f.body, 'called by ' || (
+        SELECT string_agg(g.name, ', ' ORDER BY g.name)
+        FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a JOIN grantee g ON g.oid = a.grantee
+        WHERE a.grantee <> f.proowner))
 FROM fn f JOIN pg_roles o ON o.oid = f.proowner WHERE NOT f.inside
 
 -- What cannot be cloned: roles, and what lies around the schema.
