@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vaultstore.cli.common import Failure, console, dir_option, duration, printable
+from vaultstore.cli.common import Failure, console, dir_option, printable
 from vaultstore.cli.planes import apply_command, compile_command, verify_command
 from vaultstore.cli.policy_diff import diff_command
+from vaultstore.cli.policy_explain import explain_command
 
 if TYPE_CHECKING:
     from vaultstore.cli.store import PolicyAndModels
-    from vaultstore.policy import Explanation, Report
+    from vaultstore.policy import Report
 
 __all__ = ["policy_group"]
 
@@ -42,7 +43,7 @@ def policy_group() -> None:
     """Check, show, explain and publish a policy."""
 
 
-for _command in (compile_command, apply_command, verify_command, diff_command):
+for _command in (explain_command, diff_command, compile_command, apply_command, verify_command):
     policy_group.add_command(_command)
 
 
@@ -98,22 +99,6 @@ def matrix_command(
     out.print("s: may search by equality; w: may write; ·: nothing", style="dim")
 
 
-@policy_group.command("explain")
-@_source
-@click.option("--purpose", required=True, metavar="PURPOSE", help="A purpose of the policy.")
-@click.option("--field", required=True, metavar="MODEL.FIELD", help="An encrypted field, such as Member.phone.")
-def explain_command(folder: Path, policies: Path | None, models: str | None, purpose: str, field: str) -> None:
-    """Why a purpose gets what it gets of a field, and the line of policy that says so."""
-    from vaultstore.cli.store import policy_and_models
-    from vaultstore.policy import explain
-
-    model, dot, name = field.partition(".")
-    if not (dot and model and name):
-        raise click.UsageError("--field is MODEL.FIELD, such as Member.phone")
-    source = policy_and_models(folder, policies, models)
-    _explain(explain(source.policy.bind(source.catalogue), purpose, model, name))
-
-
 @policy_group.command("lock")
 @_source
 def lock_command(folder: Path, policies: Path | None, models: str | None) -> None:
@@ -159,31 +144,6 @@ def _checked(source: PolicyAndModels) -> Report:
     if not report.ok:
         raise Failure(f"the policy has {_count(len(report.errors), 'error')}")
     return report
-
-
-def _explain(told: Explanation) -> None:
-    cell, purpose = told.cell, told.purpose
-    out = console()
-    colour = {"clear": "green", "masked": "yellow", "denied": "red"}[told.decision.kind]
-    say: Callable[..., None] = lambda text, style="": out.print(printable(text), style=style, markup=False)  # noqa: E731
-    say(f"{cell.purpose} gets {cell.model}.{cell.field}: {told.decision}", f"bold {colour}")
-    say(f"  because {told.decision.because}")
-    say(f"  {told.decision.place}: {told.line.strip()}")
-    say(f"  search: {'by equality' if cell.search else 'no'}; write: {'yes' if cell.write else 'no'}")
-    if told.decision.kind != "denied":
-        say(f"  rows: {told.rows or 'all'}")
-    needs = purpose.requires
-    required = [
-        *([f"consent {needs.consent}"] if needs.consent else []),
-        *(["an open case"] if needs.case else []),
-        *([_count(needs.approvals, "approval")] if needs.approvals else []),
-        *([f"subjects {needs.subjects}"] if needs.subjects else []),
-    ]
-    say(f"  requires: {', '.join(required) or 'nothing more'}")
-    for verb, limits in purpose.limits.items():
-        say(f"  limit on {verb}: " + ", ".join(f"{limit.max} per {limit.per} by {limit.by}" for limit in limits))
-    say(f"  roles: {', '.join(sorted(purpose.roles))}")
-    say(f"  a token holds for {duration(purpose.ttl)}; {purpose.batch} at a time")
 
 
 def _count(number: int, noun: str) -> str:

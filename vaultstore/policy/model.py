@@ -64,6 +64,16 @@ class Requirements:
     """``named``: the token lists them. ``self``: the token names the actor's own subject. None: any."""
     sees_restricted: bool = False
 
+    def words(self) -> tuple[str, ...]:
+        """What it asks for, in words; restricted members are no requirement, and not among them."""
+        said = (
+            f"consent {self.consent}" if self.consent else "",
+            "an open case" if self.case else "",
+            f"{self.approvals} approval{'' if self.approvals == 1 else 's'}" if self.approvals else "",
+            f"subjects {self.subjects}" if self.subjects else "",
+        )
+        return tuple(filter(None, said))
+
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
