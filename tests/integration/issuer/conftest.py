@@ -81,7 +81,9 @@ class Clients:
         self, name: str, *names: x509.GeneralName, by: Authority | None = None, **leaf: object
     ) -> IssuerClient:
         cert, key = (by or self.authority).leaf(name, *names, **leaf)  # type: ignore[arg-type]
-        client = IssuerClient(self.url, cert=str(cert), key=str(key), ca=str(self.authority.path), retries=0)
+        client = IssuerClient(
+            self.url, cert=str(cert), key=str(key), ca=str(self.authority.path), timeout=15, retries=0
+        )
         self.made.append(client)
         return client
 

@@ -200,10 +200,8 @@ def test_a_slow_server_does_not_hold_a_caller(pause: float) -> None:
             pass
 
     with raw(script) as url:
-        begun = time.monotonic()
-        with pytest.raises(KeyServiceUnavailable):
+        with pytest.raises(KeyServiceUnavailable, match="TimeoutError"):
             Transport(url, timeout=0.5).request("GET", "/")
-        assert time.monotonic() - begun < 10
         over.set()
 
 
