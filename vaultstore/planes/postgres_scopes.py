@@ -25,6 +25,7 @@ from vaultstore.planes.postgres_text import SCHEMA, name, table
 __all__ = ["Condition", "ScopeRefused", "ScopeView", "compile_condition"]
 
 _HOW = "write it as column.in_(select(...)), with a select that stands for itself"
+_VALUES = "use texts, numbers, dates and UUIDs"
 _LONGEST_NAME = 63
 
 
@@ -134,6 +135,8 @@ class _Scope:
         if not isinstance(element, sa.BindParameter):
             return None
         value = element.effective_value
+        if isinstance(value, bytes | bytearray | memoryview):
+            raise ScopeRefused(f"bytes in it have no SQL literal: {_VALUES}")
         if isinstance(value, list | tuple | set | frozenset):
             if any(self.symbols.text(item) or self.symbols.uuid(item) for item in value):
                 raise ScopeRefused("a value of the actor stands in a list: compare it with ==, and join with or_()")
@@ -202,7 +205,7 @@ class _Scope:
             )
         except (sa.exc.CompileError, sa.exc.StatementError, NotImplementedError) as error:
             raise ScopeRefused(
-                f"a value in it has no SQL literal ({type(error).__name__}): use texts, numbers, dates and UUIDs"
+                f"a value in it has no SQL literal ({type(error).__name__}): {_VALUES}"
             ) from None
         # In a policy's condition the table needs no schema; left there, a clone of the table could not take it.
         text = str(compiled) if isinstance(element, sa.SelectBase) else _bare(str(compiled), self.on)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import uuid
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -45,6 +47,21 @@ def test_roots_are_rfc_6962s(pg: World, count: int, seed: bytes) -> None:
 def test_objects_are_rfc_8785s(pg: World, content: dict[str, str]) -> None:
     canonical = canonical_json(content).decode()
     assert ask(pg, "SELECT vsx_object(%s::jsonb)", canonical) == canonical
+
+
+@SHARED
+@given(st.binary(max_size=100), st.binary(max_size=200))
+def test_hmacs_are_rfc_2104s(pg: World, key: bytes, message: bytes) -> None:
+    assert ask(pg, "SELECT vsx_hmac(%s::bytea, %s::bytea)", key, message) == hmac.digest(key, message, "sha256")
+
+
+@SHARED
+@given(st.uuids(), st.sampled_from(["", "-", " ", "x", "{", "urn:uuid:"]))
+def test_a_text_is_a_uuid_with_or_without_hyphens(pg: World, value: uuid.UUID, odd: str) -> None:
+    for text in (str(value), value.hex, str(value).upper()):
+        assert ask(pg, "SELECT vsx_uuid(%s)", text) == value
+        assert ask(pg, "SELECT vsx_uuid(%s)", text + odd) == (value if odd in ("", "-") else None)
+    assert ask(pg, "SELECT vsx_uuid(%s)", value.hex[1:]) is None
 
 
 @SHARED
