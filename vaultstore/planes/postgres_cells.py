@@ -6,7 +6,7 @@ The compiler has no part in it: what it got wrong shows as a difference between 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -45,9 +45,13 @@ class TableRights:
     name: str
     columns: dict[str, ColumnRights]
     delete: bool = False
-    listed: bool = False
-    scoped: bool = True
-    """Whether a row scope decides which rows it sees."""
+    seen: set[str] = field(default_factory=set)
+    """What it sees of the models in the table: their rows (``all``), those of a scope (``scope``), or none."""
+
+    @property
+    def shows_rows(self) -> bool | None:
+        """Whether somebody whom no scope knows sees rows of it; None where that depends on whose rows they are."""
+        return None if "all" in self.seen and len(self.seen) > 1 else "all" in self.seen
 
 
 def rights_on_tables(purpose: Purpose, models: ModelRegistry) -> list[TableRights]:
@@ -62,9 +66,8 @@ def rights_on_tables(purpose: Purpose, models: ModelRegistry) -> list[TableRight
             known.insert |= rights.insert
             known.update |= rights.update
             table.delete |= written
-            table.listed |= listed
-            if listed and purpose.rows(info.name, *info.bases) is None:
-                table.scoped = False
+            scope = purpose.rows(info.name, *info.bases)
+            table.seen.add("none" if not listed else "all" if scope is None else "scope")
     return sorted(tables.values(), key=lambda table: table.name)
 
 
@@ -75,12 +78,12 @@ def _columns(
     reads, writes, searches = purpose.reads(*names), purpose.writes(*names), purpose.searches(*names)
     sealed: dict[str, tuple[bool, bool]] = {}
     """Attribute key of a sealed or index column -> whether it is read, and whether it is written."""
-    for field in info.fields:
-        sealed[field.name] = field.category in reads, field.category in writes
-        for projection in field.projections:
-            sealed[projection.key] = projection.category in reads, field.category in writes
-        if field.index is not None:
-            sealed[field.index_key] = field.name in searches, field.category in writes
+    for each in info.fields:
+        sealed[each.name] = each.category in reads, each.category in writes
+        for projection in each.projections:
+            sealed[projection.key] = projection.category in reads, each.category in writes
+        if each.index is not None:
+            sealed[each.index_key] = each.name in searches, each.category in writes
     for prop in info.mapper.column_attrs:
         for column in prop.columns:
             if not isinstance(column, sa.Column):

@@ -92,7 +92,7 @@ class PostgresProbes:
         asked += self._gate_tables(name)
         asked += self._calls(name, functions, functions_of_role(purpose))
         yield from self._tried(connection, asked, login, role)
-        rows = [table for table in tables if table.name in filled]
+        rows = [table for table in tables if table.name in filled and table.shows_rows is not None]
         yield from self._rows(connection, name, rows, login, role)
 
     # ------------------------------------------------------------------------------------------------ the statements
@@ -160,9 +160,8 @@ class PostgresProbes:
             claims = self._claims(connection, purpose, session)
             self._become(connection, login, role)
             for table in tables:
-                open_ = table.listed and not table.scoped
                 found = self._sees(connection, table, claims)
-                yield Probe(Cell(purpose, f"rows of {table.name}", "SELECT"), open_, found)
+                yield Probe(Cell(purpose, f"rows of {table.name}", "SELECT"), bool(table.shows_rows), found)
                 if self._plane.strict:
                     bare = {name: value for name, value in claims.items() if name != "ticket"}
                     found = self._sees(connection, table, bare)
@@ -212,9 +211,10 @@ class PostgresProbes:
 
     def _filled(self, connection: sa.Connection) -> frozenset[str]:
         """The tables that have a row: for a superuser, row security hides none."""
-        found = set()
-        for table in self._target.tables:
-            known = connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": self._name(table)}).scalar()
-            if known and connection.exec_driver_sql(f"SELECT EXISTS (SELECT FROM {self._name(table)})").scalar():  # noqa: S608 - quoted names
-                found.add(table)
-        return frozenset(found)
+        kept = sa.text(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema)"
+            " AND c.relkind IN ('r', 'p') AND c.relname = ANY (:tables)"
+        ).bindparams(sa.bindparam("tables", list(self._target.tables), type_=sa.ARRAY(sa.Text)))
+        tables = [str(row.relname) for row in connection.execute(kept, {"schema": self._schema})]
+        asked = "SELECT EXISTS (SELECT FROM {})"
+        return frozenset(t for t in tables if connection.exec_driver_sql(asked.format(self._name(t))).scalar())

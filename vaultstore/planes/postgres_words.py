@@ -30,7 +30,6 @@ _THINGS = {
     "definer function": "SECURITY DEFINER function {object}",
     "role": "role {object}",
     "power": "role {object}",
-    "membership": "membership of {who} in {object}",
     "setting": "setting {part} of {object}",
     "event trigger": "event trigger {object}",
     "grant": "grant {rights} on {object} to {who}",
@@ -50,7 +49,7 @@ _BY_OBJECT = {"policy": "policies", "trigger": "triggers"}
 
 
 def differences_of(found: Iterable[Gap]) -> list[Difference]:
-    """A line for each deed: rights of one role on one object share it, as do the tables of one publication."""
+    """A line for each deed: rights of a role on an object share one, and so do its memberships."""
     grouped: defaultdict[tuple[str, ...], list[Gap]] = defaultdict(list)
     for gap in found:
         grouped[_deed(gap)].append(gap)
@@ -66,6 +65,8 @@ def _deed(gap: Gap) -> tuple[str, ...]:
         part = ""  # the whole of it is missing, or is one too many
     if gap.object.startswith("database ") and gap.kind == "effective":
         who = ""
+    if gap.kind == "membership":
+        return gap.kind, gap.expected or "", gap.found or "", who
     return gap.kind, gap.object, part, who, gap.verdict
 
 
@@ -76,6 +77,9 @@ def _difference(group: Sequence[Gap]) -> Difference:
         none, some = ("out of reach", "within reach") if first.kind == "effective" else ("none", "granted")
         extra = first.expected is None
         return Difference(first.verdict, thing, none if extra else some, some if extra else none)
+    if first.kind == "membership":
+        thing = f"membership of {first.who} in {_names(gap.object for gap in group)}"
+        return Difference(first.verdict, thing, first.expected or "none", first.found or "none")
     if first.kind == "publication":
         return Difference(first.verdict, f"publication {first.object}", "none", _names(gap.part for gap in group))
     if first.kind == "trigger" and first.expected and first.found:
