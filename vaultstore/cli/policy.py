@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vaultstore.cli.common import Failure, console, dir_option, printable
+from vaultstore.cli.common import Failure, dir_option, printable
 from vaultstore.cli.planes import apply_command, compile_command, verify_command
 from vaultstore.cli.policy_diff import diff_command
 from vaultstore.cli.policy_explain import explain_command
+from vaultstore.cli.policy_matrix import matrix_command
 
 if TYPE_CHECKING:
     from vaultstore.cli.store import PolicyAndModels
@@ -43,7 +42,7 @@ def policy_group() -> None:
     """Check, show, explain and publish a policy."""
 
 
-for _command in (explain_command, diff_command, compile_command, apply_command, verify_command):
+for _command in (matrix_command, explain_command, diff_command, compile_command, apply_command, verify_command):
     policy_group.add_command(_command)
 
 
@@ -64,39 +63,6 @@ def check_command(folder: Path, policies: Path | None, models: str | None) -> No
         _count(len(report.warnings), "warning"),
     )
     click.secho(f"ok: {', '.join(counts)}", fg="green")
-
-
-@policy_group.command("matrix")
-@_source
-@click.option("--model", help="Only this model.")
-@click.option("--purpose", "purposes", multiple=True, help="Only this purpose. Repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def matrix_command(
-    folder: Path, policies: Path | None, models: str | None, model: str | None, purposes: tuple[str, ...], as_json: bool
-) -> None:
-    """What each purpose gets of each field: clear, masked (the card's name), or nothing."""
-    from vaultstore.cli.store import policy_and_models
-    from vaultstore.errors import PolicyError
-    from vaultstore.policy import matrix
-
-    source = policy_and_models(folder, policies, models)
-    bound = source.policy.bind(source.catalogue)
-    for name in purposes:
-        bound.purpose(name)
-    if model is not None and source.catalogue.model(model) is None:
-        raise PolicyError(f"there is no model {model!r}; there are: {', '.join(sorted(source.catalogue.models))}")
-    cells = [
-        cell for cell in matrix(bound) if cell.purpose in (purposes or bound.purposes) and model in (None, cell.model)
-    ]
-    if as_json:
-        click.echo(json.dumps([asdict(cell) for cell in cells], ensure_ascii=False, indent=2))
-        return
-    from vaultstore.cli.matrix import tables
-
-    out = console()
-    for part in tables(cells, out.width):
-        out.print(part)
-    out.print("s: may search by equality; w: may write; ·: nothing", style="dim")
 
 
 @policy_group.command("lock")
