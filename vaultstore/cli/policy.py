@@ -13,6 +13,7 @@ from vaultstore.cli.planes import apply_command, compile_command, verify_command
 from vaultstore.cli.policy_diff import diff_command
 from vaultstore.cli.policy_explain import explain_command
 from vaultstore.cli.policy_matrix import matrix_command
+from vaultstore.cli.policy_schema import schema_command
 
 if TYPE_CHECKING:
     from vaultstore.cli.store import PolicyAndModels
@@ -42,7 +43,15 @@ def policy_group() -> None:
     """Check, show, explain and publish a policy."""
 
 
-for _command in (matrix_command, explain_command, diff_command, compile_command, apply_command, verify_command):
+for _command in (
+    matrix_command,
+    explain_command,
+    diff_command,
+    schema_command,
+    compile_command,
+    apply_command,
+    verify_command,
+):
     policy_group.add_command(_command)
 
 

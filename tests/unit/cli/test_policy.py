@@ -1,4 +1,4 @@
-"""``vaultstore policy check``, ``matrix``, ``explain``, ``lock`` and ``publish``."""
+"""``vaultstore policy check``, ``matrix``, ``explain``, ``schema``, ``lock`` and ``publish``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from vaultstore import Actor
 from vaultstore.cli.store import open_store
 from vaultstore.errors import TokenInvalid
+from vaultstore.policy.schema import schema
 
 from .conftest import Run
 
@@ -173,3 +174,9 @@ def test_a_policy_with_an_error_is_not_published(run: Run, tmp_path: Path) -> No
     assert "sales.yaml:" in result.stdout
     with open_store(folder) as store:
         store.gate.check(good)
+
+
+def test_the_schema_is_printed_for_editors(run: Run) -> None:
+    result = run("policy", "schema")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == schema()
