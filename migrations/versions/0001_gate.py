@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from vaultstore.records import postgres_functions
+from vaultstore.records import postgres_functions, pseudonyms
 
 revision = "0001"
 down_revision = None
@@ -23,7 +23,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 TABLES = (
     "vs_charges", "vs_limits", "vs_case_subjects", "vs_cases", "vs_approvals", "vs_requests", "vs_subjects",
-    "vs_revocations", "vs_purposes", "vs_entries", "vs_consents", "vs_plane", "vs_ticket_keys",
+    "vs_revocations", "vs_purposes", "vs_entries", "vs_consents", "vs_plane", "vs_ticket_keys", "vs_secrets",
 )  # fmt: skip
 
 
@@ -184,6 +184,7 @@ def upgrade_gate() -> None:
         sa.Column("id", sa.String(64), nullable=False),
         sa.Column("time", INSTANT, nullable=False),
         sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("leaf", sa.Text(), nullable=False),
         sa.Column("lines", sa.LargeBinary(), nullable=False),
         sa.Column("outcomes", sa.Text(), nullable=False),
@@ -207,6 +208,14 @@ def upgrade_gate() -> None:
         sa.Column("made_at", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("kid", name="pk_vs_ticket_keys"),
     )
+    op.create_table(
+        "vs_secrets",
+        sa.Column("name", sa.String(20), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_vs_secrets"),
+    )
+    if op.get_context().dialect.name == "sqlite":
+        op.execute(pseudonyms.make)
 
 
 DROP_FUNCTIONS = """

@@ -16,6 +16,7 @@ from vaultstore.audit.checkpoint import Checkpoint, LeafProof
 from vaultstore.errors import AuditError, ProofError
 from vaultstore.keys.protocols import Signer
 from vaultstore.records import log as stored
+from vaultstore.records import subject_lines
 from vaultstore.records.sqlite import IMMEDIATE
 from vaultstore.signed_note import Note, NoteKey, sign_note
 
@@ -72,6 +73,7 @@ class AuditLog:
                 connection,
                 [(size + at, seq, nodes) for at, ((seq, _), nodes) in enumerate(zip(waiting, grown, strict=True))],
             )
+            subject_lines.note(connection, [seq for seq, _ in waiting])
         return len(waiting)
 
     def checkpoint(self, signer: Signer, now: datetime) -> Note:

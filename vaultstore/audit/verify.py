@@ -20,6 +20,7 @@ from vaultstore.audit.checkpoint import Checkpoint, read_checkpoint
 from vaultstore.audit.entry import verify_entry
 from vaultstore.errors import AuditError, ProofError
 from vaultstore.records import log as stored
+from vaultstore.records import pseudonyms
 from vaultstore.records.log import LogRow
 from vaultstore.signed_note import Note, NoteKey
 
@@ -85,7 +86,7 @@ def verify_log(
     outside = sorted((read_checkpoint(note, origin, keys)[0] for note in kept), key=lambda c: c.size)
     with engine.connect() as connection:
         inside, odd = _stored(connection, origin, keys)
-        walk = _Walk(origin, [*inside, *((c, None) for c in outside)])
+        walk = _Walk(pseudonyms.key_of(connection), [*inside, *((c, None) for c in outside)])
         for chunk in stored.rows(connection):
             for row in chunk:
                 walk.entry(row)
@@ -125,7 +126,8 @@ def _stored(
 class _Walk:
     """The way through the log, entry by entry."""
 
-    def __init__(self, origin: str, checkpoints: list[tuple[Checkpoint, datetime | None]]) -> None:
+    def __init__(self, secret: bytes, checkpoints: list[tuple[Checkpoint, datetime | None]]) -> None:
+        self._secret = secret
         self.size = self.erased_lines = 0
         self.findings: list[Finding] = []
         self.roots: dict[int, bytes] = {}
@@ -177,9 +179,9 @@ class _Walk:
             self._found(row.position, row.id, f"its lines were changed: {flaw}")
             return hashed
         self.erased_lines += row.lines[56::57].count(b"\xff")
-        beside = (row.id, row.kind, row.time)
-        if beside != (content["id"], content["kind"], datetime.fromisoformat(content["time"])):
-            self._found(row.position, row.id, "its id, kind or time beside the leaf is another than in it")
+        beside = (row.id, row.kind, row.time, pseudonyms.pseudonym(self._secret, row.actor or ""))
+        if beside != (content["id"], content["kind"], datetime.fromisoformat(content["time"]), content["actor"]):
+            self._found(row.position, row.id, "its id, kind, time or actor beside the leaf is another than in it")
         if self._after is not None and row.time is not None and row.time < self._after - _LATE:
             self._found(
                 row.position, row.id, "is dated before a checkpoint that was signed ahead of it: it was inserted later"

@@ -47,6 +47,7 @@ class SqliteLedger:
         sa.event.listen(members, "engine_disposed", lambda engine: self.close())
         self._clock = clock
         self._closures: dict[str, Closure] = {}
+        self._pseudonyms: dict[str, str] = {}
         self._writer = threading.Lock()  # SQLite makes waiting writers sleep and poll; threads can queue instead
 
     def __repr__(self) -> str:
@@ -312,7 +313,7 @@ class SqliteLedger:
                 cursor = cast(sqlite3.Cursor, connection.cursor())
                 cursor.execute(begin)
                 try:
-                    yield Step(cursor, self._clock(), claims, self._closures)
+                    yield Step(cursor, self._clock(), claims, self._closures, self._pseudonyms)
                     cursor.execute("COMMIT")
                 except BaseException:
                     if cursor.connection.in_transaction:

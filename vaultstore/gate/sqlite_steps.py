@@ -17,12 +17,13 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.closure import Closure, parse_closure, window_start
 from vaultstore.gate.ledger import Admission
 from vaultstore.gate.scopes import Admitted, unpack_pairs
-from vaultstore.records import approvals, cases, consents, entries, limits, purposes, revocations, subjects
+from vaultstore.records import approvals, cases, consents, entries, limits, pseudonyms, purposes, revocations, subjects
 
 __all__ = ["Step"]
 
 _NOBODY = bytes(16)
-_WHOSE = ("jti", "actor", "role", "purpose", "case")
+_MOST_ACTORS = 10_000
+_WHOSE = ("jti", "role", "purpose", "case")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Step:
     claims: Claims
     closures: dict[str, Closure]
     """Closures that were parsed, by digest."""
+    pseudonyms: dict[str, str]
+    """Actors' pseudonyms that were worked out."""
 
     # ------------------------------------------------------------------------------------------- is it let in
 
@@ -101,9 +104,11 @@ class Step:
         found = entries.disclosure(self.cursor, entry)
         if found is None:
             return None
-        leaf, lines, outcomes, scopes = found
+        actor, leaf, lines, outcomes, scopes = found
         claims = self.claims
-        if (claims.jti, claims.actor, claims.role, claims.purpose, claims.case) != tuple(map(leaf.get, _WHOSE)):
+        if actor != claims.actor or (claims.jti, claims.role, claims.purpose, claims.case) != tuple(
+            map(leaf.get, _WHOSE)
+        ):
             return None
         index = outcomes.index("disclosed") if "disclosed" in outcomes else None
         whom = frozenset(
@@ -190,7 +195,7 @@ class Step:
             id=entry_id or str(uuid.uuid4()),
             time=self.now,
             kind=kind,
-            actor=claims.actor,
+            actor=self._pseudonym(),
             role=claims.role,
             attributes=claims.attributes,
             purpose=claims.purpose,
@@ -204,8 +209,18 @@ class Step:
             salts=salts,
             field=field,
         )
-        entries.append(self.cursor, entry.id, self.now, kind, entry.leaf, entry.lines, entry.outcomes, scopes)
+        entries.append(
+            self.cursor, entry.id, self.now, kind, claims.actor, entry.leaf, entry.lines, entry.outcomes, scopes
+        )
         return entry.id
+
+    def _pseudonym(self) -> str:
+        actor = self.claims.actor
+        if actor not in self.pseudonyms:
+            if len(self.pseudonyms) >= _MOST_ACTORS:
+                self.pseudonyms.clear()
+            self.pseudonyms[actor] = pseudonyms.pseudonym(pseudonyms.fetch(self.cursor), actor)
+        return self.pseudonyms[actor]
 
     def refuse(
         self,

@@ -12,9 +12,11 @@ from vaultstore.records import (
     log,
     plane,
     postgres,
+    pseudonyms,
     purposes,
     revocations,
     sqlite,
+    subject_lines,
     subjects,
 )
 from vaultstore.records.base import Id, Instant, metadata, tables
@@ -40,9 +42,11 @@ __all__ = [
     "plane",
     "postgres",
     "postgres_functions",
+    "pseudonyms",
     "purposes",
     "revocations",
     "sqlite",
+    "subject_lines",
     "subjects",
     "tables",
 ]

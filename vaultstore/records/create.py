@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from vaultstore.records import pseudonyms
 from vaultstore.records.base import metadata, tables
 from vaultstore.records.log import append_only_triggers
 from vaultstore.records.postgres import postgres_functions
@@ -26,5 +27,5 @@ def create_all(members: sa.Engine, gate: sa.Engine) -> None:
     metadata.create_all(members, tables=tables("members"))
     metadata.create_all(gate, tables=tables("gate"))
     with gate.begin() as connection:
-        for statement in append_only_triggers():
+        for statement in (*append_only_triggers(), pseudonyms.make):
             connection.exec_driver_sql(statement)

@@ -22,6 +22,7 @@ vs_entries = sa.Table(
     sa.Column("id", sa.String(64), nullable=False, unique=True),
     sa.Column("time", Instant, nullable=False),
     sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
     sa.Column("leaf", sa.Text, nullable=False),
     sa.Column("lines", sa.LargeBinary, nullable=False),
     sa.Column("outcomes", sa.Text, nullable=False),
@@ -30,10 +31,11 @@ vs_entries = sa.Table(
     sa.Column("login", sa.Text),
     info=GATE,
 )
-"""PostgreSQL's functions fill in `xid` (the transaction that must be committed before a wrap is handed out) and `login`
-(the only one it is handed to). `outcomes` is a JSON list that the lines' outcome bytes point into. `scopes` are the
-pairs of subject and scope that a disclosure admitted, 33 bytes each (docs/formats/audit-leaf.md); NULL: keys without a
-scope only. The leaf is text: jsonb would not give the same bytes back.
+"""`actor` is who it was; the leaf has a pseudonym of it (pseudonyms.py). PostgreSQL's functions fill in `xid` (the
+transaction that must be committed before a wrap is handed out) and `login` (the only one it is handed to). `outcomes`
+is a JSON list that the lines' outcome bytes point into. `scopes` are the pairs of subject and scope that a disclosure
+admitted, 33 bytes each (docs/formats/audit-leaf.md); NULL: keys without a scope only. The leaf is text: jsonb would
+not give the same bytes back.
 """
 
 
@@ -44,6 +46,8 @@ class StoredEntry:
     id: str
     time: datetime
     kind: str
+    actor: str
+    """Who it was; the leaf has a pseudonym."""
     leaf: str
     lines: bytes
     outcomes: tuple[str, ...]
@@ -55,22 +59,22 @@ def read(connection: sa.Connection, after: int = 0, limit: int = 1000) -> list[t
     """(sequence number, entry) of the entries after a sequence number, in order of insertion."""
     c = vs_entries.c
     query = (
-        sa.select(c.seq, c.id, c.time, c.kind, c.leaf, c.lines, c.outcomes, c.scopes)
+        sa.select(c.seq, c.id, c.time, c.kind, c.actor, c.leaf, c.lines, c.outcomes, c.scopes)
         .where(c.seq > after)
         .order_by(c.seq)
         .limit(limit)
     )
     return [
-        (seq, StoredEntry(entry_id, time, kind, leaf, lines, tuple(json.loads(outcomes)), scopes))
-        for seq, entry_id, time, kind, leaf, lines, outcomes, scopes in connection.execute(query)
+        (seq, StoredEntry(entry_id, time, kind, actor, leaf, lines, tuple(json.loads(outcomes)), scopes))
+        for seq, entry_id, time, kind, actor, leaf, lines, outcomes, scopes in connection.execute(query)
     ]
 
 
 def by_id(connection: sa.Connection, ids: Collection[str]) -> dict[str, StoredEntry]:
     """Id -> entry, of those that are there. One query; at most some thousand ids at a time."""
     c = vs_entries.c
-    query = sa.select(c.id, c.time, c.kind, c.leaf, c.lines, c.outcomes, c.scopes).where(c.id.in_(sorted(ids)))
-    return {row[0]: StoredEntry(*row[:5], tuple(json.loads(row[5])), row[6]) for row in connection.execute(query)}
+    query = sa.select(c.id, c.time, c.kind, c.actor, c.leaf, c.lines, c.outcomes, c.scopes).where(c.id.in_(sorted(ids)))
+    return {row[0]: StoredEntry(*row[:6], tuple(json.loads(row[6])), row[7]) for row in connection.execute(query)}
 
 
 # SQLite's side of the gate.
@@ -81,6 +85,7 @@ def append(
     entry_id: str,
     time: datetime,
     kind: str,
+    actor: str,
     leaf: str,
     lines: bytes,
     outcomes: Sequence[str],
@@ -88,19 +93,21 @@ def append(
 ) -> None:
     """Write an entry down."""
     cursor.execute(
-        "INSERT INTO vs_entries (id, time, kind, leaf, lines, outcomes, scopes) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (entry_id, rfc3339(time), kind, leaf, lines, json.dumps(list(outcomes)), scopes),
+        "INSERT INTO vs_entries (id, time, kind, actor, leaf, lines, outcomes, scopes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (entry_id, rfc3339(time), kind, actor, leaf, lines, json.dumps(list(outcomes)), scopes),
     )
     cursor.execute("INSERT INTO vs_pending (seq) VALUES (?)", (cursor.lastrowid,))
 
 
-def disclosure(cursor: sqlite3.Cursor, entry_id: str) -> tuple[dict[str, Any], bytes, list[str], bytes | None] | None:
-    """(leaf, lines, outcomes, scopes) of a disclosure's entry, or None where there is none of this id."""
+def disclosure(
+    cursor: sqlite3.Cursor, entry_id: str
+) -> tuple[str, dict[str, Any], bytes, list[str], bytes | None] | None:
+    """(actor, leaf, lines, outcomes, scopes) of a disclosure's entry, or None where there is none of this id."""
     cursor.execute(
-        "SELECT leaf, lines, outcomes, scopes FROM vs_entries WHERE id = ? AND kind = 'disclose'", (entry_id,)
+        "SELECT actor, leaf, lines, outcomes, scopes FROM vs_entries WHERE id = ? AND kind = 'disclose'", (entry_id,)
     )
     row = cursor.fetchone()
-    return (json.loads(row[0]), row[1], json.loads(row[2]), row[3]) if row else None
+    return (row[0], json.loads(row[1]), row[2], json.loads(row[3]), row[4]) if row else None
 
 
 def search_of(cursor: sqlite3.Cursor, entry_id: str, jti: str) -> tuple[str, str] | None:

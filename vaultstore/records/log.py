@@ -82,6 +82,7 @@ class LogRow:
     id: str | None
     time: datetime | None
     kind: str | None
+    actor: str | None
     leaf: str | None
     lines: bytes | None
     outcomes: str | None
@@ -174,7 +175,7 @@ def position(connection: sa.Connection, entry: str) -> tuple[int, str] | None:
 def rows(connection: sa.Connection, start: int = 0, chunk: int = 2000) -> Iterator[list[LogRow]]:
     """The tree's rows with their entries from a position on, a chunk at a time and never more of them in memory."""
     e = vs_entries.c
-    columns: tuple[Any, ...] = (e.id, e.time, e.kind, e.leaf, e.lines, e.outcomes)
+    columns: tuple[Any, ...] = (e.id, e.time, e.kind, e.actor, e.leaf, e.lines, e.outcomes)
     query = (
         sa.select(vs_log, *columns)
         .join(vs_entries, e.seq == vs_log.c.entry, isouter=True)

@@ -266,9 +266,11 @@ def test_a_refusal_is_audited_under_the_login_that_asked(store: PostgresWorld) -
     said = replace(outreach(store), actor="u-forged")
     assert checked(store, said) == "ticket.invalid"
     with connected(store, "postgres") as connection:
-        row = connection.execute("SELECT leaf::jsonb, login FROM vs_entries ORDER BY seq DESC LIMIT 1").fetchone()
+        row = connection.execute(
+            "SELECT leaf::jsonb, login, actor FROM vs_entries ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
     assert row is not None
-    assert (row[0]["outcome"], row[0]["actor"], row[1]) == (
+    assert (row[0]["outcome"], row[2], row[1]) == (
         "refused:ticket.invalid",
         "u-forged",
         f"{store.prefix}s_crm",

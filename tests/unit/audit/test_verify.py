@@ -39,7 +39,7 @@ def test_an_empty_log_is_whole(log: Log) -> None:
 
 
 EDITS = {
-    "the leaf": ("UPDATE vs_entries SET leaf = replace(leaf, 'ann', 'bob') WHERE seq = {seq}", "it was edited"),
+    "the leaf": ("UPDATE vs_entries SET leaf = replace(leaf, 'clerk', 'chief') WHERE seq = {seq}", "it was edited"),
     "the leaf's form": ("UPDATE vs_entries SET leaf = leaf || ' ' WHERE seq = {seq}", "it was edited"),
     "the time beside it": ("UPDATE vs_entries SET kind = 'check' WHERE seq = {seq}", "is another than in it"),
     "the lines": ("UPDATE vs_entries SET lines = substr(lines, 58) WHERE seq = {seq}", "its lines were changed"),
@@ -76,10 +76,10 @@ def test_an_edit_is_found_and_the_first_bad_entry_is_named(log: Log, edited: str
 
 
 REWRITES = {
-    "edited": "UPDATE vs_entries SET leaf = replace(leaf, 'ann', 'bob') WHERE seq = {seq}",
+    "edited": "UPDATE vs_entries SET leaf = replace(leaf, 'clerk', 'chief') WHERE seq = {seq}",
     "deleted": "DELETE FROM vs_entries WHERE seq = {seq}",
-    "put in": "INSERT INTO vs_entries (seq, id, time, kind, leaf, lines, outcomes)"
-    " SELECT -1, 'x', time, kind, leaf, lines, outcomes FROM vs_entries WHERE seq = {seq}",
+    "put in": "INSERT INTO vs_entries (seq, id, time, kind, actor, leaf, lines, outcomes)"
+    " SELECT -1, 'x', time, kind, actor, leaf, lines, outcomes FROM vs_entries WHERE seq = {seq}",
 }
 
 
@@ -111,8 +111,8 @@ def test_an_entry_that_was_written_past_the_log_is_named(log: Log) -> None:
     filled(log)
     seq, _ = log.entry(3)
     log.tamper(
-        "INSERT INTO vs_entries (id, time, kind, leaf, lines, outcomes)"
-        f" SELECT 'planted', time, kind, leaf, lines, outcomes FROM vs_entries WHERE seq = {seq}"
+        "INSERT INTO vs_entries (id, time, kind, actor, leaf, lines, outcomes)"
+        f" SELECT 'planted', time, kind, actor, leaf, lines, outcomes FROM vs_entries WHERE seq = {seq}"
     )
     assert log.found() == ["the log (planted): is neither in the log nor waiting to be"]
 

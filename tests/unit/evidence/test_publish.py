@@ -55,7 +55,7 @@ def test_a_witness_does_not_sign_a_second_history(log: Log, tmp_path: Path) -> N
         size = log.log.size
         log.tamper(
             "DELETE FROM vs_checkpoints",
-            f"UPDATE vs_entries SET leaf = replace(leaf, 'ann', 'bob') WHERE seq = {log.entry(size - 1)[0]}",
+            f"UPDATE vs_entries SET leaf = replace(leaf, 'clerk', 'chief') WHERE seq = {log.entry(size - 1)[0]}",
         )
         log.rebuild()
         _note, failed = to_witnesses(log.world.gate_engine, log.log, log.signed(), [witness])

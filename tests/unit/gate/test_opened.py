@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import random
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.unit.gate.world import CountingKeys, World
-from vaultstore.errors import KeyServiceRefused
+from vaultstore.errors import KeyServiceRefused, TokenRevoked
 from vaultstore.keys import LoginEnded
 
 
@@ -79,3 +83,63 @@ def test_disposing_of_the_members_engine_closes_the_gates_connections_to_it(sqli
     sqlite.members_engine.dispose()
     assert not list(folder.glob("members.db-wal"))  # the last connection to close takes it away
     assert sqlite.disclose(sqlite.open("care"), [member], "contact").keys
+
+
+def test_the_login_is_given_back_with_the_last_lease_and_the_keys_stay_open(sqlite: World) -> None:
+    member, other, opened = sqlite.member("contact"), sqlite.member("contact"), sqlite.open("care")
+    first, second = opened.lease(), opened.lease()
+    sqlite.disclose(opened, [member], "contact")
+    logins, closed = sqlite.keys.logins, sqlite.keys.closed
+    first.give()
+    first.give()
+    assert sqlite.keys.closed == closed
+    second.give()
+    assert sqlite.keys.closed == closed + 1
+    assert len(opened.cache) == 1
+    first.take()
+    first.take()
+    sqlite.disclose(opened, [member], "contact")
+    assert sqlite.keys.logins == logins, "the key was open: nobody logs in for it"
+    sqlite.disclose(opened, [other], "contact")
+    assert sqlite.keys.logins == logins + 1
+    first.give()
+    assert sqlite.keys.closed == closed + 2
+
+
+def test_a_refusal_that_ends_the_grant_ends_its_login(sqlite: World) -> None:
+    member, opened = sqlite.member("contact"), sqlite.open("care")
+    lease = opened.lease()
+    sqlite.disclose(opened, [member], "contact")
+    closed = sqlite.keys.closed
+    sqlite.revocations.revoke(jti=opened.grant.jti)
+    with pytest.raises(TokenRevoked):
+        sqlite.disclose(opened, [member], "contact")
+    assert (sqlite.keys.closed, len(opened.cache)) == (closed + 1, 0)
+    lease.give()
+    assert sqlite.keys.closed == closed + 1
+
+
+def test_leases_of_many_threads_count_right(sqlite: World) -> None:
+    barrier = threading.Barrier(8)
+    services: list[CountingKeys] = []
+
+    def login() -> CountingKeys:
+        services.append(CountingKeys())
+        return services[-1]
+
+    opened = sqlite.gate.open(sqlite.grant("care"), login)
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        barrier.wait()
+        for _ in range(200):
+            lease = opened.lease()
+            opened.ask(lambda service: None)
+            (lease.give if chance.random() < 0.9 else lease.drop)()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    deadline = time.monotonic() + 10
+    while any(service.closed != 1 for service in services) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert {service.closed for service in services} == {1}

@@ -30,7 +30,7 @@ from vaultstore.grants import Actor, Grant
 from vaultstore.lifecycle import Approvals, Cases, Consents, Revocations, Subjects
 from vaultstore.policy.closure import closure_of
 from vaultstore.policy.model import Limit, ModelRead, Purpose, Requirements
-from vaultstore.records import entries
+from vaultstore.records import entries, pseudonyms
 
 CATALOGUE = Catalogue(
     {
@@ -184,6 +184,7 @@ class Told:
     lines: list[Line]
     leaf: str
     scopes: bytes | None
+    actor: str
 
     def outcomes(self) -> dict[bytes, str]:
         return {line.subject: line.outcome for line in self.lines}
@@ -312,14 +313,18 @@ class World:
         """Every audit entry, each verified against its lines by the pure-Python audit log."""
         told: list[Told] = []
         with self.gate_engine.connect() as connection:
+            secret = pseudonyms.key_of(connection)
             for _, entry in entries.read(connection, limit=100_000):
                 content = verify_entry(entry.leaf, entry.lines, entry.outcomes)
                 assert content["kind"] == entry.kind
                 assert content["id"] == entry.id
+                assert content["actor"] == pseudonyms.pseudonym(secret, entry.actor)
                 assert datetime.fromisoformat(content["time"]) == entry.time
                 lines = [stored.line for stored in parse_lines(entry.lines, entry.outcomes)]
                 assert None not in lines
-                told.append(Told(content, [line for line in lines if line is not None], entry.leaf, entry.scopes))
+                told.append(
+                    Told(content, [line for line in lines if line is not None], entry.leaf, entry.scopes, entry.actor)
+                )
         return [entry for entry in told if kind in (None, entry.content["kind"])]
 
     def last(self) -> Told:

@@ -39,7 +39,7 @@ def acts(gate: Engine) -> Sequence[Act]:
                 found.append(
                     Act(
                         time=leaf["time"][11:19],
-                        actor=_short(leaf["actor"]),
+                        actor=_short(entry.actor),
                         purpose=leaf["purpose"],
                         kind=leaf["kind"],
                         subjects=len(entry.lines) // LINE_SIZE,

@@ -74,7 +74,7 @@ BEGIN
     THEN
         RAISE EXCEPTION 'an audit entry has texts for attributes and numbers for counts, none of them NULL';
     END IF;
-    leaf := '{"actor":' || to_json(claims ->> 'actor')::text
+    leaf := '{"actor":"' || @schema@.vsx_pseudonym(claims ->> 'actor') || '"'
         || ',"attributes":' || @schema@.vsx_object(claims -> 'attributes')
         || ',"case":' || coalesce(to_json(claims ->> 'case')::text, 'null')
         || ',"categories":' || @schema@.vsx_array(categories)
@@ -90,9 +90,9 @@ BEGIN
         || ',"subjects_root":"' || encode(root, 'hex')
         || '","time":"' || @schema@.vsx_time(moment)
         || '","v":1}';
-    INSERT INTO @schema@.vs_entries (id, "time", kind, leaf, lines, outcomes, scopes, xid, login)
+    INSERT INTO @schema@.vs_entries (id, "time", kind, actor, leaf, lines, outcomes, scopes, xid, login)
     VALUES (
-        entry, moment, kind, leaf, lines, to_json(outcomes)::text, scopes,
+        entry, moment, kind, claims ->> 'actor', leaf, lines, to_json(outcomes)::text, scopes,
         pg_current_xact_id()::text::bigint, session_user
     )
     RETURNING seq INTO number;

@@ -277,10 +277,11 @@ BEGIN
     INTO leaf, found_lines, at, found_scopes
     FROM @schema@.vs_entries e
     WHERE e.id = entry AND e.kind = vsx_admitted.kind AND e.login = session_user
+        AND e.actor = claims ->> 'actor'
         AND e.time > clock_timestamp() - interval '60 seconds'
         AND pg_xact_status(e.xid::text::xid8) = 'committed';
-    IF NOT FOUND OR (leaf -> 'jti', leaf -> 'actor', leaf -> 'role', leaf -> 'purpose', leaf -> 'case')
-        IS DISTINCT FROM (claims -> 'jti', claims -> 'actor', claims -> 'role', claims -> 'purpose', claims -> 'case')
+    IF NOT FOUND OR (leaf -> 'jti', leaf -> 'role', leaf -> 'purpose', leaf -> 'case')
+        IS DISTINCT FROM (claims -> 'jti', claims -> 'role', claims -> 'purpose', claims -> 'case')
     THEN
         leaf := NULL;
         RETURN;
