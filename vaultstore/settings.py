@@ -7,10 +7,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaultstore.errors import SettingsError
 from vaultstore.keys import Keys, LocalKeys, VaultKeys
+
+if TYPE_CHECKING:
+    from vaultstore.issuer.client import IssuerClient
 
 __all__ = ["FILE_NAME", "Settings", "listed"]
 
@@ -140,13 +143,26 @@ class Settings:
         """Folder of the policy files."""
         return self.folder / self.policy
 
+    def open_issuer(self) -> IssuerClient:
+        """A client of the issuer that the settings name; files are relative to the folder. Raises SettingsError."""
+        from vaultstore.issuer.client import IssuerClient
+
+        if not self.issuer_url:
+            raise SettingsError("there is no issuer: set issuer_url, or VAULTSTORE_ISSUER_URL")
+        cert, key, ca = (
+            str(self.folder / path) if path else "" for path in (self.issuer_cert, self.issuer_key, self.issuer_ca)
+        )
+        return IssuerClient(self.issuer_url, cert=cert, key=key, ca=ca)
+
     def open_keys(self) -> Keys:
         """Open the key service that the settings name. Raises SettingsError."""
         if self.keys == "local":
             return LocalKeys.open(self.folder / self.key_file)
         if self.keys == "vault":
-            if not self.vault_url or not self.vault_token:
-                raise SettingsError("keys = 'vault' needs vault_url, and VAULTSTORE_VAULT_TOKEN in the environment")
+            if not self.vault_url or not (self.vault_token or self.issuer_url):
+                raise SettingsError(
+                    "keys = 'vault' needs vault_url, and VAULTSTORE_VAULT_TOKEN in the environment or an issuer_url"
+                )
             return VaultKeys(
                 self.vault_url,
                 token=self.vault_token,

@@ -47,7 +47,7 @@ def test_a_relative_sqlite_path_is_the_folders(tmp_path: Path) -> None:
         ("", r"table \[store\] is missing"),
         ("store = 3", r"table \[store\] is missing"),
         ("[store", "is not TOML"),
-        ('[store]\ndatabse = "x"', "'databse' is not a setting; known: database"),
+        ('[store]\ndatabse = "x"', "'databse' is not a setting; known: audit_origin, database"),
         ("[store]\ndatabase = 3", "database must be a string"),
         ('[store]\nvault_token = "s.secret"', "set VAULTSTORE_VAULT_TOKEN"),
     ],

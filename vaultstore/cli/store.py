@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -39,11 +39,21 @@ def open_store(folder: Path) -> Iterator[Store]:
             raise SettingsError(f"{part} is missing: this store is not whole")
     models = load_models(settings.models, settings.folder)
     policy = Policy.load(settings.policy_path)
-    with (
-        settings.open_keys() as keys,
-        Store.open(settings.database_url, keys=keys, policy=policy, models=models, issuer=settings.issuer) as store,
-    ):
-        yield store
+    with ExitStack() as resources:
+        keys = resources.enter_context(settings.open_keys())
+        client = resources.enter_context(settings.open_issuer()) if settings.issuer_url else None
+        yield resources.enter_context(
+            Store.open(
+                settings.database_url,
+                keys=keys,
+                policy=policy,
+                models=models,
+                issuer=settings.issuer,
+                issuer_client=client,
+                jwks=settings.jwks or None,
+                postgres_strict=settings.postgres_strict,
+            )
+        )
 
 
 def load_models(names: str, folder: Path | None = None) -> tuple[type[Any], ...]:

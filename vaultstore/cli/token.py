@@ -80,18 +80,13 @@ def _from_issuer(
     case: str | None,
     ttl: timedelta | None,
 ) -> str:
-    from vaultstore.issuer import IssuerClient
     from vaultstore.settings import Settings
 
     settings = Settings.load(folder)
     if not settings.issuer_url:
         raise click.UsageError("--assertion is for an issuer: set issuer_url, or VAULTSTORE_ISSUER_URL")
-    cert, key, ca = (
-        str(settings.folder / path) if path else ""
-        for path in (settings.issuer_cert, settings.issuer_key, settings.issuer_ca)
-    )
     text = assertion.read(32 * 1024).strip()  # more than the issuer reads: it says so
-    with IssuerClient(settings.issuer_url, cert=cert, key=key, ca=ca) as client:
+    with settings.open_issuer() as client:
         return client.issue(text, purpose, subjects or None, case, ttl, role=role)
 
 
