@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, select
@@ -23,6 +27,8 @@ from vaultstore import (
     masks,
     uuid7,
 )
+from vaultstore.keys import Keys
+from vaultstore.tokens import jwks
 
 POLICY = """
 version: 1
@@ -161,3 +167,133 @@ def test_a_store_shows_neither_passwords_nor_keys(tmp_path: Path) -> None:
     with Store.open(engine, keys=LocalKeys.memory(), policy=Policy.parse(POLICY), models=Base) as store:
         assert "hunter2" not in repr(store)
         assert "***" in repr(store)
+
+
+class CountedKeys:
+    """Keys of which logins, and what was given back, are counted."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self.logins = self.given_back = 0
+
+    def login(self, login_token: str) -> Any:
+        self.logins += 1
+        service, counted = self.keys.login(login_token), self
+
+        class Counted:
+            def close(self) -> None:
+                counted.given_back += 1
+                service.close()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(service, name)
+
+        return Counted()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.keys, name)
+
+
+@pytest.fixture
+def counted(store: Store, clock: Clock) -> Iterator[tuple[Store, CountedKeys]]:
+    """Another store on the same database."""
+    keys: Any = CountedKeys(store._keys)
+    with Store.open(store.engine, keys=keys, policy=Policy.parse(POLICY), models=Base, clock=clock) as made:
+        yield made, keys
+
+
+def test_a_login_lasts_as_long_as_a_session_of_its_token_is_open(counted: tuple[Store, CountedKeys]) -> None:
+    store, keys = counted
+    token = store.issue(CLERK, "read")
+    with store.session(token) as outer:
+        assert read(store, token) == ["13812345678"]
+        assert (keys.logins, keys.given_back) == (1, 0)
+        assert outer.scalars(select(Person)).one().phone
+    assert (keys.logins, keys.given_back) == (1, 1)
+    assert read(store, token) == ["13812345678"]
+    assert keys.logins == 1, "its keys were still open"
+    for end in ("reset", "invalidate", "close"):
+        session = store.session(store.issue(CLERK, "read"))
+        assert session.scalars(select(Person)).one().phone
+        given_back = keys.given_back
+        getattr(session, end)()
+        assert keys.given_back == given_back + 1, end
+
+
+def test_a_login_ends_with_a_session_that_nobody_closed(counted: tuple[Store, CountedKeys]) -> None:
+    store, keys = counted
+    session = store.session(store.issue(CLERK, "read"))
+    assert session.scalars(select(Person)).one().phone
+    del session
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while keys.given_back == 0 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert (keys.logins, keys.given_back) == (1, 1)
+
+
+def test_a_login_ends_when_its_token_is_found_expired_or_revoked(
+    counted: tuple[Store, CountedKeys], clock: Clock
+) -> None:
+    store, keys = counted
+    session = store.session(store.issue(CLERK, "read", ttl=timedelta(minutes=1)))
+    assert session.scalars(select(Person)).one().phone
+    clock.now += timedelta(minutes=2)
+    with pytest.raises(errors.TokenExpired):
+        session.scalars(select(Person))
+    assert keys.given_back == 1
+    token = store.issue(CLERK, "read")
+    other = store.session(token)
+    assert other.scalars(select(Person)).one().phone
+    store.revoke(jti=store.verify(token).jti)
+    assert keys.given_back == 2
+    session.close()
+    other.close()
+    assert (keys.logins, keys.given_back) == (2, 2)
+
+
+class Desk:
+    """Stands in for an IssuerClient."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def exchange(self, token: str) -> str:
+        return self.store._issuer.exchange(self.store.verify(token))
+
+    def public_keys(self) -> Mapping[str, bytes]:
+        return self.store._keys.public_keys("tokens")
+
+
+def test_a_store_with_an_issuer_reads_and_writes_and_neither_issues_nor_publishes(store: Store, clock: Clock) -> None:
+    keys, policy = store._keys, Policy.parse(POLICY)
+    desk: Any = Desk(store)
+    with Store.open(store.engine, keys=keys, policy=policy, models=Base, clock=clock, issuer_client=desk) as service:
+        assert read(service, store.issue(CLERK, "read")) == ["13812345678"]
+        with service.begin(store.issue(CLERK, "write")) as session:
+            session.add(Person(phone="2"))
+        assert sorted(read(store, store.issue(CLERK, "card"))) == ["***********", "*******5678"]
+        with pytest.raises(errors.UnsupportedOperation, match="ask its issuer"):
+            service.issue(CLERK, "read")
+        with pytest.raises(errors.UnsupportedOperation, match="policy apply"):
+            service.publish()
+
+
+def test_tokens_are_verified_with_the_keys_that_are_given(store: Store, clock: Clock, tmp_path: Path) -> None:
+    path, policy = tmp_path / "jwks.json", Policy.parse(POLICY)
+    token = store.issue(CLERK, "read")
+    strangers = LocalKeys.memory()
+    with Store.open("sqlite://", keys=strangers, policy=policy, models=Base) as stranger:
+        stranger.create_all()
+    for content, holds in ((jwks(store._keys), True), (jwks(strangers), False)):
+        path.write_text(json.dumps(content))
+        with Store.open(store.engine, keys=store._keys, policy=policy, models=Base, clock=clock, jwks=path) as other:
+            if holds:
+                assert read(other, token) == ["13812345678"]
+            else:
+                with pytest.raises(errors.TokenInvalid):
+                    other.session(token)
+    with pytest.raises(errors.SettingsError):
+        Store.open(store.engine, keys=store._keys, policy=policy, models=Base, jwks=tmp_path / "none.json")
+    with pytest.raises(errors.SettingsError, match="only PostgreSQL"):
+        Store.open(store.engine, keys=store._keys, policy=policy, models=Base, postgres_strict=True)

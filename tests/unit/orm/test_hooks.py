@@ -6,9 +6,11 @@ from __future__ import annotations
 import inspect as python
 from typing import Any
 
+import pytest
 import sqlalchemy
 from sqlalchemy import ForeignKey, create_engine, event, select
 from sqlalchemy.engine.result import ChunkedIteratorResult, IteratorResult
+from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.orm import (
     ColumnProperty,
     DeclarativeBase,
@@ -22,6 +24,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.attributes import QueryableAttribute
 from sqlalchemy.orm.interfaces import CompileStateOption, PropComparator, _AttributeOptions
+from sqlalchemy.orm.strategies import _JoinedLoader, _PostLoader
 from sqlalchemy.orm.util import LoaderCriteriaOption
 from sqlalchemy.sql.lambdas import PyWrapper
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -197,4 +200,69 @@ def test_states_take_attributes_and_know_their_session_by_id() -> None:
         session.flush()
         assert state.committed_state == {}
         assert {s.obj() for s in session.identity_map.all_states()} == {parent}
+    engine.dispose()
+
+
+def test_relationships_are_set_up_through_methods_of_the_property_itself() -> None:
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    prop: Any = sqlalchemy.inspect(Parent).relationships["children"]
+    assert parameters(prop.setup) == ["context", "query_entity", "path", "adapter", "kwargs"]
+    assert parameters(prop.create_row_processor)[-1] == "populators"
+    kinds = {(("lazy", "select"),): False, (("lazy", "joined"),): True, (("lazy", "selectin"),): True}
+    for key, eager in kinds.items():
+        assert isinstance(prop._get_strategy(key), _JoinedLoader | _PostLoader) is eager
+    seen: list[str] = []
+    original = prop.setup, prop.create_row_processor
+    vars(prop)["setup"] = lambda context, entity, path, adapter, **kw: seen.append("setup")
+    vars(prop)["create_row_processor"] = lambda *args: seen.append(
+        type(args[0].compile_state.global_attributes).__name__
+    )
+    try:
+        with Session(engine) as session:
+            session.add(Parent(id=1))
+            session.flush()
+            session.scalars(select(Parent).options(joinedload(Parent.children))).all()
+    finally:
+        vars(prop).update(setup=original[0], create_row_processor=original[1])
+        engine.dispose()
+    assert seen == ["setup", "dict"]
+
+
+def test_a_criteria_option_knows_the_criteria_that_a_select_is_part_of() -> None:
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    seen: list[int] = []
+
+    class Option(LoaderCriteriaOption):
+        __slots__ = ()
+        _cache_key_traversal = LoaderCriteriaOption._traverse_internals
+
+        def _should_include(self, compile_state: Any) -> bool:
+            seen.append(len(compile_state._containing_loader_criteria))
+            return False if seen[-1] else super()._should_include(compile_state)
+
+    inside = Parent.id.in_(select(Child.parent_id))
+    with Session(engine) as session:
+        session.scalars(select(Parent).options(Option(Parent, inside), Option(Child, Child.id == 0))).all()
+    engine.dispose()
+    assert seen == [0, 1]
+
+
+def test_what_after_begin_raises_leaves_the_connection_in_the_transaction() -> None:
+    engine = create_engine("sqlite://")
+
+    class Own(Session): ...
+
+    @event.listens_for(Own, "after_begin")
+    def begun(session: Session, transaction: Any, connection: Any) -> None:
+        assert not transaction.nested
+        connection.invalidate()
+        raise ZeroDivisionError
+
+    with Own(engine) as session:
+        with pytest.raises(ZeroDivisionError):
+            session.execute(sqlalchemy.text("SELECT 1"))
+        with pytest.raises(PendingRollbackError):  # the hook is not asked again, so it has to see to this itself
+            session.execute(sqlalchemy.text("SELECT 1"))
     engine.dispose()
