@@ -153,7 +153,9 @@ class PostgresPlane:
         about = {"role", "membership", "setting"}
         roles = self._gaps(connection, (f for f in live if f.kind in about), (f for f in wanted if f.kind in about))
         first = role_repairs(connection, roles, self._target)
-        expected = expected_facts(connection, self._target, self._tables, self._schema, live=live, first=first)
+        expected = expected_facts(
+            connection, self._target, self._tables, self._schema, live=live, first=first, keep=sorted(self._vouched)
+        )
         found = self._gaps(connection, live, expected)
         ours = tuple(self._answered(found, expected))
         return _State(live, expected, tuple(found), ours, tuple(leavers(connection, found, self._target)))
@@ -223,15 +225,15 @@ class PostgresPlane:
 
     def _close(self, connection: sa.Connection, state: _State) -> list[str]:
         """Close the gaps, and look whether they are closed. Which roles the operator joined for that."""
-        target, schema, joined = self._target, self._schema, list[str]()
+        target, schema, keep, joined = self._target, self._schema, sorted(self._vouched), list[str]()
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
         if state.ours:
-            run(connection, [*role_repairs(connection, state.ours, target), *target.cluster_sql()])
+            run(connection, [*role_repairs(connection, state.ours, target), *target.cluster_sql(keep)])
             joined = join(connection, owners_of(target))
             if any(gap.kind in {"function", "trigger"} for gap in state.ours):
                 run(connection, records.postgres_functions(schema))
             statements = lent(connection, schema, owners_of(target), target.schema_sql(schema))
-            run(connection, [*target.reset_sql(schema), *statements])
+            run(connection, [*target.reset_sql(schema, keep), *statements])
         # To drop what is granted to a role, one has to be a member of it.
         stay = [leaver.name for leaver in state.leavers if leaver.stays]
         held = join(connection, [leaver.name for leaver in state.leavers if not leaver.owns])

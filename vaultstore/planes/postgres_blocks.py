@@ -36,10 +36,13 @@ $vs$""",  # noqa: S608 - names are quoted
     ]
 
 
-def memberships_sql(roles: Iterable[str], memberships: Iterable[tuple[str, str]]) -> list[str]:
+def memberships_sql(
+    roles: Iterable[str], memberships: Iterable[tuple[str, str]], keep: Iterable[str] = ()
+) -> list[str]:
     """Make exactly these (role, member) pairs, of all that any of `roles` is part of.
 
-    From PostgreSQL 16 on a membership says for itself whether it is inherited. Whoever runs this keeps what it has.
+    From PostgreSQL 16 on a membership says for itself whether it is inherited, and stands once a grantor. Whoever
+    runs this keeps what it has, and so do roles in `keep`.
     """
     pairs = sorted(memberships)
     revoke = f"""DO $vs$
@@ -47,10 +50,11 @@ DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT r.rolname AS role, m.rolname AS member
+        SELECT r.rolname AS role, m.rolname AS member, pg_get_userbyid(a.grantor) AS grantor
         FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
         WHERE (r.rolname::text = ANY ({_texts(roles)}) OR m.rolname::text = ANY ({_texts(roles)}))
             AND m.rolname <> current_user
+            AND NOT ARRAY[r.rolname::text, m.rolname::text] && {_texts(keep)}
             AND NOT EXISTS (
                 SELECT FROM unnest(
                     {_texts(role for role, _ in pairs)},
@@ -59,7 +63,9 @@ BEGIN
                 WHERE w.role = r.rolname::text AND w.member = m.rolname::text
             )
     LOOP
-        EXECUTE 'REVOKE ' || quote_ident(found.role) || ' FROM ' || quote_ident(found.member);
+        EXECUTE 'REVOKE ' || quote_ident(found.role) || ' FROM ' || quote_ident(found.member)
+            || CASE WHEN current_setting('server_version_num')::int >= 160000
+                THEN ' GRANTED BY ' || quote_ident(found.grantor) || ' CASCADE' ELSE '' END;
     END LOOP;
 END
 $vs$"""  # noqa: S608 - names are quoted
@@ -83,9 +89,9 @@ END
 $vs$"""  # noqa: S608 - names are quoted
 
 
-def reset_block(plane: RolePlane, tables: Iterable[str]) -> str:
+def reset_block(plane: RolePlane, tables: Iterable[str], keep: Iterable[str] = ()) -> str:
     """Template: take back policies, scope views and rights, of anybody on `tables` and our functions, of our roles on
-    everything in the schema.
+    everything in the schema. Roles and policies called as in `keep` are left alone.
     """
     ours = (
         f"(starts_with(rolname, {literal(plane.prefix + 'p_')}) OR starts_with(rolname, {literal(plane.prefix + 's_')})"
@@ -96,11 +102,14 @@ DECLARE
     home oid := {literal(SCHEMA)}::regnamespace;
     ours oid[] := ARRAY(SELECT oid FROM pg_roles WHERE {ours});
     tables text[] := {_texts(tables)};
+    keep text[] := {_texts(keep)};
+    kept oid[] := ARRAY(SELECT oid FROM pg_roles WHERE rolname::text = ANY (keep));
     found record;
 BEGIN
     FOR found IN
         SELECT p.polname, c.oid::regclass AS relation FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
         WHERE c.relnamespace = home AND (c.relname::text = ANY (tables) OR p.polroles && ours)
+            AND p.polname::text <> ALL (keep)
     LOOP
         EXECUTE 'DROP POLICY ' || quote_ident(found.polname) || ' ON ' || found.relation;
     END LOOP;
@@ -118,7 +127,7 @@ BEGIN
             SELECT grantee FROM aclexplode(c.relacl)
             UNION SELECT x.grantee FROM pg_attribute t, aclexplode(t.attacl) x WHERE t.attrelid = c.oid
         ) a
-        WHERE c.relnamespace = home AND a.grantee <> c.relowner AND (
+        WHERE c.relnamespace = home AND a.grantee <> c.relowner AND a.grantee <> ALL (kept) AND (
             a.grantee = ANY (ours) OR c.relname::text = ANY (tables) OR EXISTS (
                 SELECT FROM pg_depend d JOIN pg_class o ON o.oid = d.refobjid
                 WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass
@@ -132,7 +141,7 @@ BEGIN
     FOR found IN
         SELECT DISTINCT p.oid::regprocedure AS routine, a.grantee
         FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) a
-        WHERE p.pronamespace = home AND p.prokind = 'f' AND a.grantee <> p.proowner
+        WHERE p.pronamespace = home AND p.prokind = 'f' AND a.grantee <> p.proowner AND a.grantee <> ALL (kept)
             AND (a.grantee = ANY (ours) OR p.proname ~ '^vsx?_')
     LOOP
         EXECUTE 'REVOKE ALL ON FUNCTION ' || found.routine

@@ -36,8 +36,10 @@ def expected_facts(
     *,
     live: Collection[Fact],
     first: Sequence[str] = (),
+    keep: Sequence[str] = (),
 ) -> frozenset[Fact]:
-    """The facts that `schema` should have. Leaves nothing behind; `first` are statements that put roles right.
+    """The facts that `schema` should have. Leaves nothing behind; `first` are statements that put roles right, `keep`
+    the roles that are not ours to put right.
 
     The connection must be in a transaction; its user needs CREATE on the database and CREATEROLE.
     """
@@ -45,7 +47,7 @@ def expected_facts(
     names = [*target.tables, *target.gate_tables]
     savepoint = connection.begin_nested()
     try:
-        run(connection, [*first, *target.cluster_sql()])
+        run(connection, [*first, *target.cluster_sql(keep)])
         join(connection, owners_of(target))
         run(connection, [f"CREATE SCHEMA {scratch}", *_given(live, scratch, target.plane.prefix)])
         # Types that a model brings itself are the live schema's.

@@ -87,14 +87,14 @@ class PostgresTarget:
     def __repr__(self) -> str:
         return f"<PostgresTarget {self.plane.prefix} {len(self.bound.purposes)} purposes on {len(self.tables)} tables>"
 
-    def cluster_sql(self) -> list[str]:
-        """Roles and memberships of the cluster, as they should be; harmless when repeated."""
+    def cluster_sql(self, keep: Sequence[str] = ()) -> list[str]:
+        """Roles and memberships of the cluster, as they should be, but for those of roles in `keep`."""
         made = [s for role, spec in self.roles.items() for s in role_sql(role, login=spec.login, comment=spec.comment)]
-        return [*made, *memberships_sql(self.roles, self.memberships)]
+        return [*made, *memberships_sql(self.roles, self.memberships, keep)]
 
-    def reset_sql(self, schema: str) -> list[str]:
-        """Take back every grant, policy and scope view in `schema`; harmless when repeated."""
-        return [filled(reset_block(self.plane, (*self.tables, *self.gate_tables)), _plain(schema))]
+    def reset_sql(self, schema: str, keep: Sequence[str] = ()) -> list[str]:
+        """Take back every grant, policy and scope view in `schema`, but for roles and policies in `keep`."""
+        return [filled(reset_block(self.plane, (*self.tables, *self.gate_tables), keep), _plain(schema))]
 
     def schema_sql(self, schema: str) -> list[str]:
         """Owners, row-level security, grants and policies on the tables and functions that are in `schema`.

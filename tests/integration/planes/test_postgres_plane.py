@@ -426,6 +426,26 @@ def test_an_operator_who_owns_the_database_needs_no_superuser(postgres: Postgres
         world.close()
 
 
+def test_what_is_vouched_for_outlives_an_apply(world: PostgresWorld) -> None:
+    vouched = {"vouched": ["x" + world.prefix + "dump", "dump"]}
+    world.plane(bind(POLICY)).apply()
+    world.execute(
+        'CREATE ROLE "{x}dump" LOGIN',
+        'GRANT SELECT ON members TO "{x}dump"',
+        'GRANT "{p}p_sales.outreach" TO "{x}dump"',
+        'CREATE POLICY dump ON members FOR SELECT TO "{x}dump" USING (true)',
+    )
+    assert len(world.plane(bind(POLICY)).differences()) == 3
+    assert world.plane(bind(POLICY), **vouched).differences() == []
+
+    assert world.plane(bind(FEWER), **vouched).apply() != []
+    assert world.plane(bind(FEWER), **vouched).differences() == []
+    assert len(world.plane(bind(FEWER)).differences()) == 3
+
+    assert len(world.plane(bind(FEWER)).apply()) == 3
+    assert world.plane(bind(FEWER)).differences() == []
+
+
 def test_an_operator_without_rights_is_told_so(world: PostgresWorld) -> None:
     world.execute('CREATE ROLE "{x}op" LOGIN')
     engine = sa.create_engine(world.server.url(world.database, user=f"x{world.prefix}op"))
