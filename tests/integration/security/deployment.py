@@ -106,8 +106,7 @@ class Town:
 
     def disclosed(self, login: str) -> list[tuple[str, uuid.UUID]]:
         """(actor, subject) of every line that says a login was shown somebody. What was shown stands in the log."""
-        actor = "coalesce(to_jsonb(e) ->> 'actor', leaf::jsonb ->> 'actor')"
-        query = f"SELECT {actor}, lines, outcomes FROM vs_entries e WHERE login = %s AND kind = 'disclose'"
+        query = "SELECT actor, lines, outcomes FROM vs_entries WHERE login = %s AND kind = 'disclose'"
         found = []
         for actor, lines, outcomes in self.inside(query, login):
             told = json.loads(outcomes)

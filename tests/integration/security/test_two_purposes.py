@@ -17,7 +17,7 @@ from tests.integration.security.deployment import MANAGER, Town, town
 from tests.support.generated_planes import ISSUER
 from tests.support.profiles import MATCHMAKER, SHIPPED_POLICY
 from vaultstore import Actor, Policy, Store
-from vaultstore.errors import AccessDenied, NotDisclosed
+from vaultstore.errors import AccessDenied, NotDisclosed, SearchDenied
 from vaultstore.masks import is_masked
 from vaultstore.members.models import Base, Lead, Member
 from vaultstore.orm import PurposeSession
@@ -175,3 +175,11 @@ def test_two_sessions_of_one_thread_keep_apart(crm: Store, place: Town) -> None:
         look(outreach, JOBS[2], place)
         look(pool, JOBS[0], place)
     clean(crm)
+
+
+def test_a_verb_that_no_purpose_of_a_service_has_is_denied_and_no_failure(crm: Store, place: Town) -> None:
+    """Its login may not even call the gate's function: that is a refusal like any other."""
+    with crm.session(place.live.operator.issue(MATCHMAKER, "sales.outreach")) as session:
+        with pytest.raises(SearchDenied) as refused:
+            session.scalars(select(Member).where(Member.phone == "13800000000")).all()
+        assert refused.value.reason == "not.granted"
