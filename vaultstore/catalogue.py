@@ -17,6 +17,8 @@ class Projection:
     """Fingerprint of the mask: its name and parameters, e.g. ``keep(first=3,last=4)``."""
     context: str
     """Context name in the AAD, by default ``table.column_projection``."""
+    residual: int | None = field(default=None, compare=False)
+    """How many values lie behind one shown mask, at the least; None where the mask can't tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,14 @@ class Mask(ABC):
     def _apply(self, value: Any) -> Json:
         """Mask a value of an accepted type."""
 
+    def residual(self, kind: str) -> int | None:
+        """How many values of the type `kind` (a name of `accepts`) lie behind one shown mask, at the least.
+
+        None where the mask can't tell, or where there is no end of them. Masks that show what they don't know as
+        hidden (``***``, ``other``) are counted by what they do show. A policy's check reads it, and nothing else.
+        """
+        return None
+
     def mask(self, value: object) -> Json:
         """The masked form of `value`, as JSON.
 

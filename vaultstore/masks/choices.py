@@ -77,6 +77,9 @@ class OneOf(Mask):
     def fingerprint(self) -> str:
         return f"one_of({','.join(quoted(text) for text in self.allowed)})"
 
+    def residual(self, kind: str) -> int | None:
+        return 1  # a listed text is shown as it is
+
     def _apply(self, value: str | Enum) -> str:
         text = value.name if isinstance(value, Enum) else value
         return self._by_clean.get(clean(text), _OTHER)

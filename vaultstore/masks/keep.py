@@ -17,6 +17,8 @@ _WIDTH = 11
 _FEWEST = 4
 """Stars at least, and hidden characters that are enough for any value."""
 
+_DIGITS = 10
+
 _NUMBER = re.compile(r"\+?[\d\s().\-\u2010-\u2015]+")
 _SEPARATORS = re.compile(r"[^\d+]")
 _CN_MOBILE = re.compile(r"(?:\+?86|0086)(1[3-9]\d{9})")
@@ -35,6 +37,10 @@ class Keep(Mask):
     @property
     def fingerprint(self) -> str:
         return f"keep(first={self.first},last={self.last})"
+
+    def residual(self, kind: str) -> int | None:
+        shown = self.first + self.last
+        return _DIGITS ** min(shown, _FEWEST) if shown else None  # so many stay hidden, if only digits
 
     def _apply(self, value: str) -> str:
         shown = self.first + self.last

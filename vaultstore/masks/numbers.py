@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import pairwise
+from math import ceil
 from typing import ClassVar
 
 from vaultstore.errors import ModelError
@@ -16,6 +17,7 @@ from vaultstore.masks.masked import Json
 __all__ = ["AgeBand", "Band", "Year", "age_band", "band", "year"]
 
 _FIRST_YEAR, _LAST_YEAR = 1, 9999  # what datetime.date holds
+_DAYS = 365  # behind one year
 _DIGITS = 30  # of an edge: beyond, its label would be no label
 
 
@@ -42,6 +44,9 @@ class Year(Mask):
     def fingerprint(self) -> str:
         return "year()"
 
+    def residual(self, kind: str) -> int | None:
+        return 1 if kind == "int" else _DAYS
+
     def _apply(self, value: date | int) -> Json:
         found = _year_of(value)
         return HIDDEN if found is None else found
@@ -64,6 +69,9 @@ class AgeBand(Mask):
     @property
     def fingerprint(self) -> str:
         return f"age_band(width={self.width})"
+
+    def residual(self, kind: str) -> int | None:
+        return self.width if kind == "int" else self.width * _DAYS
 
     def _apply(self, value: date | int) -> str:
         found = _year_of(value)
@@ -100,6 +108,11 @@ class Band(Mask):
     @property
     def fingerprint(self) -> str:
         return f"band({','.join(_plain(edge) for edge in self.edges)})"
+
+    def residual(self, kind: str) -> int | None:
+        """Whole numbers in the narrowest band: a Decimal may hide more, and what people state is mostly whole."""
+        widths = [ceil(high) - ceil(low) for low, high in pairwise(self.edges)]
+        return max(1, min(widths)) if widths else None
 
     def _apply(self, value: int | Decimal) -> str:
         if isinstance(value, Decimal) and value.is_nan():

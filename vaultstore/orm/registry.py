@@ -137,8 +137,11 @@ def _field(prop: EncryptedProperty) -> FieldInfo:
 
 def _catalogued(field: FieldInfo) -> Field:
     index = field.index and Index(field.context, field.index.fingerprint, field.index.unique)
-    projections = tuple(Projection(p.category, p.mask.fingerprint, p.context) for p in field.projections)
-    return Field(field.name, field.category, field.context, field.codec.name, index or None, projections)
+    kind = field.codec.name
+    projections = tuple(
+        Projection(p.category, p.mask.fingerprint, p.context, p.mask.residual(kind)) for p in field.projections
+    )
+    return Field(field.name, field.category, field.context, kind, index or None, projections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from vaultstore.policy.lattice import verdict
 from vaultstore.policy.lock import Lock
 from vaultstore.policy.model import PolicyTest
 from vaultstore.policy.remarks import Remark, remarks
+from vaultstore.policy.remarks_reach import reach_remarks
+from vaultstore.policy.remarks_services import service_remarks
 from vaultstore.policy.rights import entry_of
 from vaultstore.policy.rules import Rules
 
@@ -49,12 +51,13 @@ class Report:
 def check(policy: HasRules, catalogue: Catalogue, lock: Lock | str | Path | None = None) -> Report:
     """Bind, run every rule of `never` and every test, and compare with the lock where one is given (or its path)."""
     rules = policy.rules
-    warnings = tuple(remarks(rules, catalogue))
+    warnings = [*remarks(rules, catalogue), *service_remarks(rules, catalogue)]
     errors = problems(rules, catalogue)
     errors += _locked(catalogue, lock) if lock is not None else ()
     if any(error for error in errors if error.file in rules.files):
-        return Report(tuple(errors), warnings)
+        return Report(tuple(errors), tuple(sorted(warnings)))
     bound = BoundPolicy(rules, catalogue)
+    warnings += reach_remarks(bound)
     for number, test in enumerate(rules.tests):
         actual, because = _outcome(bound, test)
         if actual != test.expect:
@@ -62,7 +65,7 @@ def check(policy: HasRules, catalogue: Catalogue, lock: Lock | str | Path | None
             what = f"{test.model}.{test.field}" if test.field else f"rows of {test.model}"
             reason = f"test failed: {test.purpose} {verb} {what}: expected {test.expect}, is {actual}"
             errors.append(rules.places.at("tests", str(number)).error(f"{reason} ({because})"))
-    return Report(tuple(errors), warnings, len(rules.tests), bound)
+    return Report(tuple(errors), tuple(sorted(warnings)), len(rules.tests), bound)
 
 
 def _outcome(bound: BoundPolicy, test: PolicyTest) -> tuple[str, str]:

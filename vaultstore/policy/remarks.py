@@ -66,8 +66,9 @@ def _of_purpose(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
     if purpose.search and "search" not in purpose.limits:
         reason = f"{purpose.name} searches without a limit: a list of guesses is a dump"
         yield Remark(rules.places.at(*path, "search"), reason)
-    for verb, needs in (("disclose", purpose.read), ("search", purpose.search)):
-        if verb in purpose.limits and not needs:
+    reads = any(entry.categories for entry in purpose.read.values())
+    for verb, may in (("disclose", reads), ("search", bool(purpose.search))):
+        if verb in purpose.limits and not may:
             reason = f"{purpose.name} limits {verb}, which it may not do at all"
             yield Remark(rules.places.at(*path, "limits", verb), reason)
     if "disclose" in purpose.limits or requires.subjects == "self":

@@ -60,9 +60,10 @@ tests:
   - {purpose: care.complaint, model: Member, field: phone, expect: "masked:care_card"}
   - {purpose: registration, verb: write, model: Member, field: phone, expect: allowed}
 services:
-  crm: {description: the sales page, purposes: [sales.outreach], keeps: [consents]}
+  crm: {description: the sales page, purposes: [sales.outreach], keeps: [revocations]}
   care-desk:
     purposes: [care.complaint, registration]
+    keeps: [cases, consents]
 """
 
 

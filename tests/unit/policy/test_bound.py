@@ -133,8 +133,10 @@ def test_reprs_are_short(bound: BoundPolicy) -> None:
 def test_a_service_has_its_purposes_and_what_it_keeps() -> None:
     services = Policy.parse(SMALL).bind(members()).services
     assert services == {
-        "crm": Service("crm", "the sales page", frozenset({"sales.outreach"}), frozenset({"consents"})),
-        "care-desk": Service("care-desk", "", frozenset({"care.complaint", "registration"})),
+        "crm": Service("crm", "the sales page", frozenset({"sales.outreach"}), frozenset({"revocations"})),
+        "care-desk": Service(
+            "care-desk", "", frozenset({"care.complaint", "registration"}), frozenset({"cases", "consents"})
+        ),
     }
 
 

@@ -70,7 +70,7 @@ EDITS = [
         "role matchmaker: is now barred from browsing",
     ),
     (("purposes: [sales.outreach]", "purposes: [sales.outreach, care.complaint]"), "now serves care.complaint"),
-    (("keeps: [consents]", "keeps: [consents, states]"), "now keeps states"),
+    (("keeps: [revocations]", "keeps: [revocations, states]"), "now keeps states"),
     (("{categories: [sales_card], rows", "{categories: [match_card], rows"), "masked:sales_card -> masked:match_card"),
     (("rows: claimed_by_actor", "rows: own_store"), "rows of Member: claimed_by_actor -> own_store"),
     (("{consent: matchmaking}", "{consent: calls}"), "requires consent: matchmaking -> calls"),

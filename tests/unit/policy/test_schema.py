@@ -85,7 +85,7 @@ def test_a_mistake_about_the_models_is_left_to_check(mistake: Mistake) -> None:
         ("per: 1h", "per: 366d"),
         ("except: {Member.phone", "except: {_Model1.field_2: [care_card], Member.phone"),
         ("report_after: 0d", "report_after: 000000s"),
-        ("keeps: [consents]", "keeps: []"),
+        ("keeps: [revocations]", "keeps: []"),
         ("purpose: registration, verb: write, model: Member, field: phone,", "purpose: registration, model: Member,"),
         ("write: {Member: [contact]}", "write: {Member: []}"),
         ("tests:\n", "tests:\n  - {purpose: registration, verb: search, model: Lead, field: x, expect: denied}\n"),
