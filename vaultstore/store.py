@@ -15,6 +15,7 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.exc import ProgrammingError
 
 from vaultstore import records
+from vaultstore.audit.log import AuditLog
 from vaultstore.errors import SettingsError, UnsupportedOperation
 from vaultstore.gate import Gate, HeldGrants, OpenGrant, PostgresLedger, SqliteLedger
 from vaultstore.gate.claims import Claims
@@ -30,6 +31,7 @@ from vaultstore.records.plane import fetch as fetch_plane
 from vaultstore.tokens import Issuer, JwksKeys, Verifier
 
 if TYPE_CHECKING:
+    from vaultstore.evidence.report import Report
     from vaultstore.issuer import IssuerClient
 
 __all__ = ["Store"]
@@ -246,6 +248,33 @@ class Store:
     def approve(self, request: str, token: str) -> None:
         """Approve an access request under one's own token. Raises AccessDenied where that token may not."""
         self._approvals.approve(request, self.verify(token))
+
+    # ------------------------------------------------------------------------------------------------- reports
+
+    def report(
+        self, subject: uuid.UUID, token: str | None = None, *, operator: str | None = None, origin: str | None = None
+    ) -> Report:
+        """The report of who did what with the data of `subject`, with proofs; that it was made is audited.
+
+        `token` is the member's own (a purpose with ``subjects: self``) or one of ``privacy.request``; an operator, who
+        has every right on the gate's tables anyway, gives a name for the audit log instead. `origin` names the log as
+        in its checkpoints. Raises AccessDenied and its kinds, of them SubjectErased; UnsupportedOperation in a process
+        whose database login may not read the log.
+        """
+        from vaultstore.evidence.report import Words
+        from vaultstore.evidence.report_making import Maker, make_report
+
+        if (token is None) == (operator is None):
+            raise UnsupportedOperation("a report is made under a token, or by an operator who is named")
+        maker = Maker.operator(operator or "")
+        if token is not None:
+            grant = self.verify(token)
+            self.gate.check(grant)
+            maker = Maker.of(grant)
+        log = AuditLog(self._gate_engine, origin or f"vaultstore.local/{self._issuer_name}")
+        with _for_operators("make reports"):
+            words = Words.of(self.policy)
+            return make_report(self._ledger, log, self._gate_engine, self._keys, words, subject, maker)
 
     # ------------------------------------------------------------------------------------------------ sessions
 

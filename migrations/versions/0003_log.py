@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 from vaultstore.records import append_only_triggers, postgres_functions
 
@@ -16,9 +17,10 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+ID = sa.LargeBinary(16).with_variant(postgresql.UUID(as_uuid=True), "postgresql")
 INSTANT = sa.String(27).with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-TABLES = ("vs_checkpoints", "vs_log", "vs_pending")
+TABLES = ("vs_subject_entries", "vs_checkpoints", "vs_log", "vs_pending")
 
 
 def upgrade(target: str) -> None:
@@ -45,6 +47,13 @@ def upgrade(target: str) -> None:
         sa.Column("made_at", INSTANT, nullable=False),
         sa.Column("witnessed_at", INSTANT),
         sa.PrimaryKeyConstraint("size", name="pk_vs_checkpoints"),
+    )
+    op.create_table(
+        "vs_subject_entries",
+        sa.Column("subject", ID, nullable=False),
+        sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("subject", "entry", name="pk_vs_subject_entries"),
+        sqlite_with_rowid=False,
     )
     # Entries of before are put into the tree by the first sequencing.
     op.execute("INSERT INTO vs_pending (seq) SELECT seq FROM vs_entries")

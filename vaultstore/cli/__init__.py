@@ -19,6 +19,7 @@ _COMMANDS = {
     "issuer": ("vaultstore.cli.issuer:issuer_group", "Run the process that signs tokens."),
     "policy": ("vaultstore.cli.policy:policy_group", "Check, show and explain a policy."),
     "audit": ("vaultstore.cli.audit:audit_group", "Sign, check and use the audit log."),
+    "subject": ("vaultstore.cli.subject:subject_group", "What members have a right to."),
     "show": ("vaultstore.cli.show:show_command", "Show a member as a token's purpose sees them."),
 }
 

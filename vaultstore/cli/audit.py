@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LogAt", "audit_group", "keys_from", "open_log", "read_note"]
 
-_LAZY = {"reconcile": "vaultstore.cli.audit_reconcile:reconcile_command"}
+_LAZY = {
+    "check-report": "vaultstore.cli.audit_report:check_report_command",
+    "reconcile": "vaultstore.cli.audit_reconcile:reconcile_command",
+}
 """Subcommands of other modules: name -> ``module:attribute``."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from vaultstore.catalogue import Model
-from vaultstore.cli.policy_markup import Markup, join, tag, text
+from vaultstore.markup import Markup, join, tag, text
 from vaultstore.cli.policy_sheets import bars, categories, purposes, services
 from vaultstore.cli.policy_style import STYLE
 from vaultstore.policy import BoundPolicy, lattice, row_cells

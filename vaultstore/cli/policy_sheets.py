@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from vaultstore.cli.common import duration
-from vaultstore.cli.policy_markup import Markup, join, tag, text
+from vaultstore.markup import Markup, join, tag, text
 from vaultstore.policy import BoundPolicy, Purpose
 
 __all__ = ["bars", "categories", "purposes", "services"]

@@ -11,7 +11,7 @@ import pytest
 
 import vaultstore.members.scopes  # noqa: F401 - registers the row scopes
 from tests.support.profiles import SHIPPED_POLICY
-from vaultstore.cli.policy_markup import Markup, join, tag, text
+from vaultstore.markup import Markup, join, tag, text
 from vaultstore.cli.policy_page import page
 from vaultstore.members.models import Base
 from vaultstore.orm import catalogue_of
