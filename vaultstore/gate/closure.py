@@ -32,6 +32,7 @@ class Closure:
     named: bool
     """The token must name its subjects."""
     sees_restricted: bool
+    sees_canaries: bool
     limits: Mapping[str, tuple[Limit, ...]]
     timezone: ZoneInfo
     sources: Mapping[tuple[str, str], str]
@@ -90,6 +91,7 @@ def parse_closure(text: str, digest: str) -> Closure | None:
         approvals=requires["approvals"],
         named=requires["subjects"] is not None,
         sees_restricted=requires["sees_restricted"],
+        sees_canaries=requires["sees_canaries"],
         limits={verb: tuple(Limit(**limit) for limit in limits) for verb, limits in content["limits"].items()},
         timezone=ZoneInfo(content["timezone"]),
         sources=sources,

@@ -48,6 +48,7 @@ _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
     "not.admitted": (None, "of subject {subject}, more was asked for than had been admitted"),
     "subject.unknown": (None, "subject {subject} is not registered"),
     "subject.not_named": (None, "subject {subject} is not one that the token names"),
+    "subject.canary": (None, "subject {subject} is not open to {purpose}"),
     "subject.restricted": (SubjectRestricted, "processing of subject {subject} is restricted"),
     "subject.erased": (SubjectErased, "the data keys of subject {subject} were destroyed"),
     "consent.missing": (ConsentMissing, "subject {subject} has not given the consent that {purpose} requires"),

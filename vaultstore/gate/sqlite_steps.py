@@ -17,7 +17,18 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.closure import Closure, parse_closure, window_start
 from vaultstore.gate.ledger import Admission
 from vaultstore.gate.scopes import Admitted, unpack_pairs
-from vaultstore.records import approvals, cases, consents, entries, limits, pseudonyms, purposes, revocations, subjects
+from vaultstore.records import (
+    approvals,
+    canaries,
+    cases,
+    consents,
+    entries,
+    limits,
+    pseudonyms,
+    purposes,
+    revocations,
+    subjects,
+)
 
 __all__ = ["Step"]
 
@@ -91,6 +102,8 @@ class Step:
                 code = _state_code(claims, subject, odd.get(subject, subjects.ACTIVE), sees_restricted)
                 if code is not None:
                     refused[subject] = code
+        if not closure.sees_canaries and not strict:  # a canary's row is written like any other
+            refused = dict.fromkeys(canaries.among(self.cursor, asked), "subject.canary") | refused
         if closure.consent is not None:
             given = consents.given(self.cursor, closure.consent, asked, self.now)
             refused = {s: "consent.missing" for s in asked if s not in given} | refused

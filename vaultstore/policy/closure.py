@@ -43,6 +43,7 @@ def closure_of(purpose: Purpose, never: Iterable[Never], catalogue: Catalogue) -
             "approvals": purpose.requires.approvals,
             "subjects": purpose.requires.subjects,
             "sees_restricted": purpose.requires.sees_restricted,
+            "sees_canaries": purpose.requires.sees_canaries,
         },
         "limits": {verb: _limits(limits) for verb, limits in sorted(purpose.limits.items())},
         "timezone": purpose.timezone,

@@ -138,7 +138,7 @@ def _settings(old: Purpose, new: Purpose) -> Iterator[tuple[str, str, str, Direc
     before, now = old.requires, new.requires
     consents = (before.consent or _CONSENT, now.consent or _CONSENT)
     yield "requires consent", *consents, toward(*(int(c is None) for c in (before.consent, now.consent))), "requires"
-    for key, wider in (("case", False), ("sees_restricted", True)):
+    for key, wider in (("case", False), ("sees_restricted", True), ("sees_canaries", True)):
         flags = (getattr(before, key), getattr(now, key))
         direction = toward(*(int(flag is wider) for flag in flags))
         yield key, str(flags[0]).lower(), str(flags[1]).lower(), direction, "requires"

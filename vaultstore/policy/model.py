@@ -63,6 +63,8 @@ class Requirements:
     subjects: str | None = None
     """``named``: the token lists them. ``self``: the token names the actor's own subject. None: any."""
     sees_restricted: bool = False
+    sees_canaries: bool = False
+    """Whether rows that are nobody's (canaries) are open to it as if they were members."""
 
     def words(self) -> tuple[str, ...]:
         """What it asks for, in words; restricted members are no requirement, and not among them."""

@@ -49,6 +49,7 @@ _HOLDERS = {
     "contact": ("actor", "subject", "purpose"),
 }
 _MAX_LIMIT = 10**9
+_REQUIREMENTS = ("consent", "case", "approvals", "subjects", "sees_restricted", "sees_canaries")
 _MAX_APPROVALS = 9
 _MAX_BATCH = 1000
 _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
@@ -146,7 +147,7 @@ def _write(node: Node, what: str, path: tuple[str, ...], known: Known) -> Mappin
 
 
 def _requires(node: Node, what: str) -> Requirements:
-    given = table(node, what, ("consent", "case", "approvals", "subjects", "sees_restricted")).entries
+    given = table(node, what, _REQUIREMENTS).entries
     consent = None
     if "consent" in given:
         consent = text(given["consent"].node, f"{what}, consent")
@@ -161,6 +162,7 @@ def _requires(node: Node, what: str) -> Requirements:
         if "subjects" in given
         else None,
         sees_restricted="sees_restricted" in given and flag(given["sees_restricted"].node, f"{what}, sees_restricted"),
+        sees_canaries="sees_canaries" in given and flag(given["sees_canaries"].node, f"{what}, sees_canaries"),
     )
 
 

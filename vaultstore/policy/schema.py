@@ -160,6 +160,7 @@ def _requires() -> _Json:
                     "enum": ["named", "self"],
                 },
                 "sees_restricted": _flag("It goes on for members whose processing is restricted."),
+                "sees_canaries": _flag("Rows that are nobody's, planted to trace leaks, are members to it."),
             }
         ),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vaultstore.records import (
     approvals,
+    canaries,
     cases,
     consents,
     entries,
@@ -30,6 +31,7 @@ __all__ = [
     "Instant",
     "append_only_triggers",
     "approvals",
+    "canaries",
     "cases",
     "configure_sqlite",
     "consents",

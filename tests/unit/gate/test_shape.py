@@ -35,7 +35,8 @@ def statements(world: World) -> Iterator[list[str]]:
     yield seen
 
 
-READ = ["BEGIN IMMEDIATE", "SELECT EXISTS (SELECT", "SELECT digest, closure", "UPDATE vs_subjects SET"]
+CANARIES = "SELECT subject FROM"
+READ = ["BEGIN IMMEDIATE", "SELECT EXISTS (SELECT", "SELECT digest, closure", "UPDATE vs_subjects SET", CANARIES]
 WRITTEN = ["INSERT INTO vs_entries", "INSERT INTO vs_pending", "COMMIT"]
 
 
@@ -52,7 +53,7 @@ def test_a_cold_batch_is_one_admission_one_hand_out_and_one_unwrap_a_category(wo
     if world.dialect == "postgresql":
         assert seen == ["vs_admit", "vs_wraps"]
     else:
-        judged = ["SELECT EXISTS (SELECT", "SELECT digest, closure", "SELECT subject, state"]
+        judged = ["SELECT EXISTS (SELECT", "SELECT digest, closure", "SELECT subject, state", CANARIES]
         again = ["BEGIN", "SELECT actor, leaf,", *judged, "COMMIT"]
         assert [text for text in seen if not text.startswith("PRAGMA")] == [*READ, *WRITTEN, *again]
     assert world.keys.verbs() == [("unwrap", "identity", count), ("unwrap", "contact", count)]

@@ -93,6 +93,7 @@ PURPOSES = [
     purpose("lead", roles="lead safety", approves=frozenset({"probe"})),
     purpose("privacy", "Member:identity", "Member:identity", requires=Requirements(sees_restricted=True)),
     purpose("self", "Member:identity", "Member:identity", requires=Requirements(subjects="self")),
+    purpose("decoys", "Member:identity", requires=Requirements(sees_canaries=True)),
 ]
 
 

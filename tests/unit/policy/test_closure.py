@@ -41,6 +41,7 @@ def test_the_closure_has_the_fixed_form() -> None:
             "approvals": 0,
             "subjects": None,
             "sees_restricted": False,
+            "sees_canaries": False,
         },
         "limits": {"disclose": [{"max": 100, "per": "day", "by": "actor"}]},
         "timezone": "Asia/Shanghai",

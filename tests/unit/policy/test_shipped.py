@@ -39,6 +39,7 @@ PURPOSES = [
     "maintenance.projection",
     "maintenance.keys",
     "audit.review",
+    "audit.trace",
 ]
 
 

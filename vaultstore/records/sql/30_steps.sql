@@ -118,6 +118,7 @@ AS $$
 DECLARE
     requires jsonb := closure -> 'requires';
     sees_restricted boolean := (requires ->> 'sees_restricted')::boolean AND NOT strict;
+    sees_canaries boolean := coalesce((requires ->> 'sees_canaries')::boolean, false) OR strict;
     consent text := requires ->> 'consent';
     by_case boolean := (requires ->> 'case')::boolean;
     names_any boolean := claims ->> 'subjects' IS NOT NULL;
@@ -132,6 +133,8 @@ BEGIN
             WHEN u.state IS NULL THEN 'subject.unknown'
             WHEN u.state = 'erased' THEN 'subject.erased'
             WHEN u.state <> 'active' AND NOT sees_restricted THEN 'subject.restricted'
+            WHEN NOT sees_canaries AND EXISTS (SELECT FROM @schema@.vs_canaries c WHERE c.subject = u.id)
+            THEN 'subject.canary'
             WHEN consent IS NOT NULL AND NOT EXISTS (
                 SELECT FROM @schema@.vs_consents c
                 WHERE c.subject = u.id AND c.kind = consent AND c.withdrawn_at IS NULL
