@@ -81,11 +81,12 @@ def diff_command(
 
 def _here(folder: Path, policies: Path | None, models: str | None) -> tuple[Path, Catalogue | None]:
     """Where the policy lies, and the models where it is said which those are."""
+    from vaultstore.cli.store import short_path
     from vaultstore.settings import FILE_NAME, Settings
 
     has_store = (folder / FILE_NAME).exists()
     settings = Settings.load(folder) if has_store else Settings(folder=folder)
-    path = settings.policy_path if policies is None else policies
+    path = short_path(settings.policy_path if policies is None else policies)
     return path, _models(folder, models) if models is not None or has_store else None
 
 

@@ -22,7 +22,7 @@ from vaultstore.settings import FILE_NAME, Settings
 if TYPE_CHECKING:
     from vaultstore.store import Store
 
-__all__ = ["PolicyAndModels", "load_models", "model_named", "open_store", "policy_and_models"]
+__all__ = ["PolicyAndModels", "load_models", "model_named", "open_store", "policy_and_models", "short_path"]
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def policy_and_models(folder: Path, policies: Path | None = None, models: str | 
     """
     settings = Settings.load(folder) if (folder / FILE_NAME).exists() else Settings(folder=folder.resolve())
     settings = replace(settings, models=models or settings.models)
-    path = _short(settings.policy_path if policies is None else policies)
+    path = short_path(settings.policy_path if policies is None else policies)
     if not path.exists():
         raise SettingsError(
             f"{path} is missing: name the folder of the policy with --policies, or the store's with --dir"
@@ -109,7 +109,7 @@ def _files_of(settings: Settings) -> Iterator[Path]:
         yield Path(url.database).with_name("gate.db")
 
 
-def _short(path: Path) -> Path:
+def short_path(path: Path) -> Path:
     """`path` as seen from here where it lies below: errors name it, and people click on it."""
     relative = Path(os.path.relpath(path))
     return path if ".." in relative.parts else relative
