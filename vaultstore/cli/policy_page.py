@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from vaultstore.catalogue import Model
-from vaultstore.markup import Markup, join, tag, text
 from vaultstore.cli.policy_sheets import bars, categories, purposes, services
 from vaultstore.cli.policy_style import STYLE
+from vaultstore.markup import Markup, join, tag, text
 from vaultstore.policy import BoundPolicy, lattice, row_cells
 
 __all__ = ["page"]

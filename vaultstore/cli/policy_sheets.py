@@ -42,7 +42,8 @@ def _said(bound: BoundPolicy, purpose: Purpose) -> Iterator[tuple[str, str]]:
         yield f"writes {model}", ", ".join(sorted(written)) or "clear columns only"
     yield "approves", ", ".join(sorted(purpose.approves))
     restricted = ("sees restricted members",) if needs.sees_restricted else ()
-    yield "requires", ", ".join([*needs.words(), *restricted]) or "nothing more"
+    canaries = ("sees canaries",) if needs.sees_canaries else ()
+    yield "requires", ", ".join([*needs.words(), *restricted, *canaries]) or "nothing more"
     for verb, limits in purpose.limits.items():
         yield f"limit on {verb}", ", ".join(f"{limit.max:,} per {limit.per} by {limit.by}" for limit in limits)
     yield "token", f"holds for {duration(purpose.ttl)}; {purpose.batch} at a time"

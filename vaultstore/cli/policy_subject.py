@@ -20,9 +20,10 @@ from vaultstore.orm.engines import gate_engine, members_engine
 from vaultstore.policy import BoundPolicy, Purpose
 from vaultstore.records import consents
 from vaultstore.records.approvals import subjects_digest, vs_approvals, vs_requests
+from vaultstore.records.canaries import is_canary
 from vaultstore.records.cases import vs_case_subjects, vs_cases
 from vaultstore.records.purposes import vs_purposes
-from vaultstore.records.subjects import ACTIVE, ERASED, RESTRICTED, vs_subjects
+from vaultstore.records.subjects import ERASED, RESTRICTED, vs_subjects
 
 __all__ = ["Standing", "gate_tables", "standing"]
 
@@ -96,7 +97,8 @@ def _state(connection: sa.Connection, purpose: Purpose, key: bytes, told: _Told)
         told.refusals.append(("subject.erased", "the member's data keys were destroyed"))
     elif row.state == RESTRICTED and not purpose.requires.sees_restricted:
         told.refusals.append(("subject.restricted", "processing is restricted, and this purpose does not see that"))
-    assert row.state in (ACTIVE, RESTRICTED, ERASED)
+    if not purpose.requires.sees_canaries and is_canary(connection, key):
+        told.refusals.append(("subject.canary", "the member is not open to this purpose"))  # as the gate words it
 
 
 def _consent(connection: sa.Connection, purpose: Purpose, key: bytes, now: datetime, told: _Told) -> None:

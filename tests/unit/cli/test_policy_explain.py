@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from vaultstore.cli.policy_subject import Standing, gate_tables, standing
 from vaultstore.cli.store import open_store
 from vaultstore.errors import AccessDenied
 from vaultstore.members.models import Base, Member
+from vaultstore.records import canaries
 from vaultstore.records.entries import vs_entries
 
 from .conftest import Run
@@ -101,6 +104,14 @@ def case(actor: Actor, *, closed: bool = False) -> Callable[[Store, uuid.UUID], 
     return opened
 
 
+def plant(store: Store, subject: uuid.UUID) -> None:
+    case(AGENT)(store, subject)
+    consent(store, subject)
+    with gate_tables(store.engine.url.render_as_string(hide_password=False)) as connection:
+        canaries.add(connection, [canaries.Canary(subject.bytes, None, None, datetime.now(UTC))])
+        connection.commit()
+
+
 def restrict_with_case(store: Store, subject: uuid.UUID) -> None:
     case(OFFICER)(store, subject)
     store.subjects.restrict(subject, reason="silent")
@@ -116,6 +127,8 @@ STANDINGS = [
     ("care.complaint", AGENT, "phone", case(AGENT), []),
     ("care.complaint", AGENT, "phone", case(AGENT, closed=True), ["case.missing"]),
     ("privacy.request", OFFICER, "phone", restrict_with_case, []),
+    ("care.complaint", AGENT, "phone", plant, ["subject.canary"]),
+    ("sales.pool", SELLER, "education", plant, []),
 ]
 
 
@@ -166,8 +179,6 @@ def test_a_policy_that_is_not_published_refuses(store: Store) -> None:
     consent(store, subject)
     rules = Policy.load(SHIPPED_POLICY).rules
     sales = rules.purposes["sales.pool"]
-    from dataclasses import replace
-
     edited = Policy(replace(rules, purposes={**rules.purposes, "sales.pool": replace(sales, batch=7)}))
     bound = edited.bind(store.models.catalogue)
     with gate_tables(store.engine.url.render_as_string(hide_password=False)) as connection:
