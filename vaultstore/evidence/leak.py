@@ -18,7 +18,7 @@ from vaultstore.normalize import NotNormalizable
 __all__ = ["Leak", "read_leak"]
 
 _LARGEST = 256 * 1024 * 1024
-_GAP = r"[ \-.()·]?"
+_GAP = r"[ \-.()·]{0,2}"
 _ID = re.compile(rf"(?<![0-9A-Za-z])(?:\d{_GAP}){{17}}[\dXx](?![0-9A-Za-z])|(?<![0-9A-Za-z])\d{{15}}(?![0-9A-Za-z])")
 _PHONE = re.compile(rf"(?<!\d)(?:(?:\+|00)?86[ \-)]{{0,2}})?1[3-9]{_GAP}(?:\d{_GAP}){{8}}\d(?!\d)")
 _LANDLINE = re.compile(rf"(?<!\d)(?:(?:\+|00)86[ \-]?)?\(?0\d{{2,3}}\)?{_GAP}\d{{7,8}}(?!\d)")

@@ -30,6 +30,7 @@ APART = 3.0
 _FEWEST = 8
 _CANDIDATES = 40
 _PAIRS = 12
+_WIDER = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def rank(
     alone = {a: scene.alone(one) for a, one in seen.items() if one.count}
     order = sorted(alone, key=lambda a: (-alone[a], -seen[a].count, a))
     best, score = scene.search(order[:_CANDIDATES], insiders)
-    within, rival = _by_groups(scene, groups or {})
+    within, rival = _by_groups(scene, _stories(groups or {}, seen))
     margin = score - max(rival, 0.0)
     verdict: Verdict = "explained"
     if number < _FEWEST:
@@ -226,6 +227,15 @@ class _Scene:
     def _fitted(self, actors: Sequence[str]) -> tuple[float, list[float]]:
         parts = patterns([self._mask_of(a) for a in actors], self.number)
         return fit(parts, [self._seen[a].total for a in actors], self.population, self._noise)
+
+
+def _stories(groups: Mapping[str, Seen], seen: Mapping[str, Seen]) -> dict[str, Seen]:
+    """The groups that can be told from one of their actors: a store of which one actor saw all is that actor."""
+    most: dict[str, int] = {}
+    for one in seen.values():
+        if one.group is not None:
+            most[one.group] = max(one.total, most.get(one.group, 0))
+    return {name: one for name, one in groups.items() if one.total > _WIDER * most.get(name, 0)}
 
 
 def _by_groups(scene: _Scene, groups: Mapping[str, Seen]) -> tuple[tuple[str, ...], float]:
