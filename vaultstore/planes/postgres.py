@@ -16,7 +16,7 @@ from vaultstore import records
 from vaultstore.errors import SettingsError
 from vaultstore.orm.registry import ModelRegistry
 from vaultstore.planes.plan import Cell, Change, Difference, Probe, Verdict
-from vaultstore.planes.postgres_expected import attributes_of, expected_facts, owners_of
+from vaultstore.planes.postgres_expected import attributes_of, expected_facts, names_of, owners_of
 from vaultstore.planes.postgres_facts import Fact, facts
 from vaultstore.planes.postgres_gaps import Gap, explained, foreign_code, gaps
 from vaultstore.planes.postgres_operator import Operator, join, leave, lent, run
@@ -161,7 +161,7 @@ class PostgresPlane:
         return _State(live, expected, tuple(found), ours, tuple(leavers(connection, found, self._target)))
 
     def _facts(self, connection: sa.Connection) -> frozenset[Fact]:
-        names = [*self._target.tables, *self._target.gate_tables]
+        names = names_of(self._target)
         return facts(connection, self._schema, prefix=self._target.plane.prefix, tables=names)
 
     def _gaps(self, connection: sa.Connection, live: Iterable[Fact], expected: Iterable[Fact]) -> list[Gap]:

@@ -19,7 +19,7 @@ from vaultstore.planes.postgres_operator import join, lent, run
 from vaultstore.planes.postgres_target import PostgresTarget
 from vaultstore.planes.postgres_text import name as quoted
 
-__all__ = ["attributes_of", "expected_facts", "owners_of"]
+__all__ = ["attributes_of", "expected_facts", "names_of", "owners_of"]
 
 _AROUND = frozenset({
     "role", "power", "membership", "setting", "database grant", "other grant", "definer function", "event trigger",
@@ -44,7 +44,6 @@ def expected_facts(
     The connection must be in a transaction; its user needs CREATE on the database and CREATEROLE.
     """
     scratch = f"vs_scratch_{secrets.token_hex(6)}"
-    names = [*target.tables, *target.gate_tables]
     savepoint = connection.begin_nested()
     try:
         run(connection, [*first, *target.cluster_sql(keep)])
@@ -52,12 +51,13 @@ def expected_facts(
         run(connection, [f"CREATE SCHEMA {scratch}", *_given(live, scratch, target.plane.prefix)])
         # Types that a model brings itself are the live schema's.
         connection.exec_driver_sql(f"SET LOCAL search_path = {quoted(schema)}, pg_temp")
+        run(connection, [f"CREATE SEQUENCE {scratch}.{quoted(each)}" for each in _sequences(target)])
         run(connection, [_table(table, scratch, connection.dialect) for table in tables])
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
         run(connection, records.postgres_functions(scratch))
         statements = lent(connection, scratch, owners_of(target), target.schema_sql(scratch))
         run(connection, [*target.reset_sql(scratch), *statements])
-        found = facts(connection, scratch, prefix=target.plane.prefix, tables=names, as_schema=schema)
+        found = facts(connection, scratch, prefix=target.plane.prefix, tables=names_of(target), as_schema=schema)
     finally:
         savepoint.rollback()
     inside = {f for f in found if f.kind not in _AROUND and not f.object.startswith("database ")}
@@ -71,6 +71,15 @@ def _given(live: Collection[Fact], scratch: str, prefix: str) -> list[str]:
         for fact in live
         if (fact.kind, fact.detail) == ("schema grant", "USAGE") and not fact.who.startswith(prefix)
     ]
+
+
+def names_of(target: PostgresTarget) -> list[str]:
+    """The relations that are protected: tables, and sequences that models name."""
+    return [*target.tables, *target.gate_tables, *_sequences(target)]
+
+
+def _sequences(target: PostgresTarget) -> list[str]:
+    return sorted({sequence for _, _, sequence, _ in target.sequences if sequence is not None})
 
 
 def owners_of(target: PostgresTarget) -> tuple[str, str]:

@@ -11,13 +11,18 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from tests.support.postgres_plane import FEWER, POLICY, PostgresWorld, bind, postgres_world
+from tests.support.postgres_family import Base as Family
+from tests.support.postgres_family import bound_family
+from tests.support.postgres_plane import FEWER, MODELS, POLICY, PostgresWorld, bind, postgres_world
 from vaultstore import records
 from vaultstore.canonical import canonical_json
 from vaultstore.errors import SettingsError
 from vaultstore.members.models import Base
 from vaultstore.planes import Change, Probe
+from vaultstore.planes.postgres import PostgresPlane
+from vaultstore.planes.postgres_target import compile_postgres
 from vaultstore.policy import BoundPolicy
+from vaultstore.records.plane import RolePlane
 from vaultstore.testing import PostgresServer
 
 pytestmark = pytest.mark.integration
@@ -112,6 +117,37 @@ def test_a_schema_of_another_name_is_as_good(postgres: PostgresServer) -> None:
         assert plane.apply() == []
         _fill(world)
         assert _disagreeing(plane.probes()) == []
+
+
+def test_models_that_share_tables_and_names_that_take_quotes_are_no_hindrance(
+    postgres: PostgresServer, pg_database: str
+) -> None:
+    world = PostgresWorld(postgres, pg_database, "family")
+    bound, models = bound_family()
+    roles = RolePlane(world.prefix, strict=True)
+    plane = PostgresPlane(world.engine, compile_postgres(bound, models, roles), models, schema="family")
+    try:
+        with world.engine.begin() as connection:
+            connection.exec_driver_sql("CREATE SCHEMA family")
+            connection.exec_driver_sql("SET LOCAL search_path = family")
+            Family.metadata.create_all(connection)
+            records.metadata.create_all(connection)
+            for statement in records.postgres_functions("family"):
+                connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+        planned = plane.plan()
+        assert plane.apply() == planned
+        assert plane.apply() == []
+        assert plane.differences() == []
+        assert _disagreeing(plane.probes()) == []
+
+        world.execute(
+            'GRANT SELECT ON family."Visits of ""ours""" TO PUBLIC', "ALTER TABLE family.staff OWNER TO postgres"
+        )
+        assert len(plane.differences()) == 2
+        assert plane.apply() != []
+        assert plane.differences() == []
+    finally:
+        world.close()
 
 
 def test_apply_publishes_in_its_own_transaction(world: PostgresWorld) -> None:
@@ -459,11 +495,6 @@ def test_an_operator_without_rights_is_told_so(world: PostgresWorld) -> None:
 
 
 def test_another_database_is_refused() -> None:
-    from tests.support.postgres_plane import MODELS
-    from vaultstore.planes.postgres import PostgresPlane
-    from vaultstore.planes.postgres_target import compile_postgres
-    from vaultstore.records.plane import RolePlane
-
     bound = bind(POLICY)
     with pytest.raises(SettingsError, match="needs PostgreSQL, not sqlite"):
         PostgresPlane(sa.create_engine("sqlite://"), compile_postgres(bound, MODELS, RolePlane()), MODELS)

@@ -73,7 +73,9 @@ SELECT 'relation' AS kind, name AS object, '' AS part, '' AS who,
         WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'sequence' END AS detail
 FROM shown WHERE relkind NOT IN ('v', 'm') OR oid IN (SELECT oid FROM protected)
 UNION ALL
-SELECT 'owner', name, '', '', pg_get_userbyid(relowner) FROM shown WHERE relkind NOT IN ('v', 'm')
+-- A sequence that no column owns may belong to whoever made it: numbers tell nothing.
+SELECT 'owner', name, '', '', pg_get_userbyid(relowner) FROM shown
+WHERE relkind NOT IN ('v', 'm') AND NOT (relkind = 'S' AND oid IN (SELECT oid FROM protected))
 UNION ALL
 SELECT 'row security', name, '', '', CASE WHEN relrowsecurity THEN 'on' ELSE 'off' END
 FROM shown WHERE relkind IN ('r', 'p')
