@@ -201,9 +201,7 @@ class Store:
         `issuer_client`.
         """
         if self._issuer_client is not None:
-            raise UnsupportedOperation(
-                "this store issues no tokens: ask its issuer, `issuer_client.issue(...)`"
-            )
+            raise UnsupportedOperation("this store issues no tokens: ask its issuer, `issuer_client.issue(...)`")
         plane, issuer = self._plane(), self._issuer
         if plane is not None and plane.strict:
             issuer = Issuer(self._keys, self.policy, self._issuer_name, self._clock, ticketer=self._ticket)
@@ -318,6 +316,8 @@ class Store:
 
         Raises SettingsError where tickets are to be demanded and the database demands none.
         """
+        if self.engine.dialect.name != "postgresql":
+            return None
         if self._known is None or time.monotonic() >= self._known[0]:
             with self._gate_engine.connect() as connection:
                 self._known = time.monotonic() + _LOOK_AGAIN, fetch_plane(connection)

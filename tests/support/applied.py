@@ -125,7 +125,7 @@ categories:
   desk:    {description: what the desk sees, projection: true}
 services:
   office: {description: takes people in, purposes: [enter, all, deals]}
-  shop:   {description: sells, purposes: [sell, town, deals]}
+  shop:   {description: sells, purposes: [sell, town, deals, visits]}
 purposes:
   enter:
     {description: take in, label: essential.service, basis: contract, roles: [clerk],
@@ -146,6 +146,9 @@ purposes:
   deals:
     {description: hand out deals, label: sales, basis: contract, roles: [clerk, seller],
      read: {Deal: {categories: []}}, write: {Deal: []}}
+  visits:
+    {description: who came, label: sales, basis: contract, roles: [seller],
+     read: {Person: {categories: []}, Visit: {categories: [contact]}}}
   sell:
     {description: sell, label: sales, basis: contract, roles: [seller],
      read: {Person: {categories: [card], rows: applied_own_deals}, Note: {categories: [card]}}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.exc import DBAPIError
 
 from vaultstore.errors import AccessDenied, UnsupportedOperation, VaultstoreError, WriteDenied
@@ -18,7 +18,7 @@ from vaultstore.records.plane import CLAIMS
 if TYPE_CHECKING:
     from vaultstore.orm.session import PurposeSession
 
-__all__ = ["NOT_PRIVILEGED", "denial", "enter", "prepare_outside", "sqlstate"]
+__all__ = ["NOT_PRIVILEGED", "denial", "enter", "sqlstate"]
 
 # The columns of a SELECT without a table are worked out from left to right: the first three are of before the change.
 _ENTER = (
@@ -42,13 +42,16 @@ def enter(session: PurposeSession, role: str, connection: Connection) -> None:
         raise UnsupportedOperation(
             "a purpose's role lasts for one transaction: use an engine or connection that doesn't autocommit"
         )
+    if isinstance(connection.get_transaction(), TwoPhaseTransaction):
+        _prepare_outside(connection.engine)
     value, purpose = session.opened.claims.json, session.access.purpose.name
     try:
         was, login, claims, *_ = connection.exec_driver_sql(
             _ENTER, {"claims": CLAIMS, "role": role, "value": value}
         ).one()
-    except DBAPIError as error:
-        if sqlstate(error) not in (NOT_PRIVILEGED, _NO_SUCH_ROLE):
+    except BaseException as error:  # an interrupt too: nothing may run here as the login
+        if not isinstance(error, DBAPIError) or sqlstate(error) not in (NOT_PRIVILEGED, _NO_SUCH_ROLE):
+            connection.invalidate()
             raise
         refused = f"this database login does not serve the purpose {purpose}: is the policy applied, with this service?"
     else:
@@ -61,11 +64,8 @@ def enter(session: PurposeSession, role: str, connection: Connection) -> None:
     raise AccessDenied(refused, reason="login.not_served")
 
 
-def prepare_outside(engine: Engine) -> None:
-    """Have two-phase transactions prepared by the login: PostgreSQL lets nobody else commit them later.
-
-    Harmless when repeated.
-    """
+def _prepare_outside(engine: Engine) -> None:
+    """Have two-phase transactions prepared by the login: who prepared one commits it, and a role can't log in."""
     if not event.contains(engine, "prepare_twophase", _step_out):
         event.listen(engine, "prepare_twophase", _step_out)
 
@@ -80,7 +80,8 @@ def denial(error: DBAPIError, purpose: str, *, writing: bool) -> AccessDenied | 
         return None
     kind, what = (WriteDenied, "this write") if writing else (AccessDenied, "this statement")
     return kind(
-        f"the database refuses {what} to the purpose {purpose}: it is not granted, or the policy is not applied",
+        f"the database refuses {what} to the purpose {purpose}: a table, a column or a row is not granted to it,"
+        " or the policy is not applied",
         reason="database.refused",
     )
 

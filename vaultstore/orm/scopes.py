@@ -87,12 +87,15 @@ def apart(mapper: Mapper[Any], condition: ColumnElement[bool]) -> ColumnElement[
 
 def hidden(mapper: Mapper[Any], visible: frozenset[str]) -> ColumnElement[bool]:
     """The condition for a model that a purpose does not list: no rows, but those of subclasses that it does list."""
-    discriminator = mapper.polymorphic_on
+    column = mapper.polymorphic_on
     identities = [
         m.polymorphic_identity
         for m in mapper.self_and_descendants
         if m.class_.__name__ in visible and m.polymorphic_identity is not None
     ]
-    if discriminator is None or not identities:
+    if column is None or not identities:
         return false()
-    return discriminator.in_(identities)
+    # The attribute, where there is one: a joined eager load adapts it to its alias, and a bare column not.
+    attribute = getattr(mapper.class_, mapper.get_property_by_column(column).key, column)
+    condition: ColumnElement[bool] = attribute.in_(identities)
+    return condition

@@ -24,7 +24,7 @@ from vaultstore.orm.guards import guard
 from vaultstore.orm.minted import MintedKeys
 from vaultstore.orm.protocols import Gate, Opened
 from vaultstore.orm.registry import ModelRegistry, info_of
-from vaultstore.orm.role import denial, prepare_outside
+from vaultstore.orm.role import denial
 from vaultstore.orm.scopes import scope_named, scoped
 from vaultstore.orm.statements import listen as listen_to_statements
 from vaultstore.orm.types import Plaintexts
@@ -78,10 +78,8 @@ class PurposeSession(Session):
         engines = [bind] if bind is not None else list({*kw.get("binds", {}).values()})
         for engine in engines:
             guard(engine)
-            if engine.dialect.name == "postgresql":
-                prepare_outside(engine.engine)
         self.is_async = any(engine.dialect.is_async for engine in engines)
-        self.joins = isinstance(bind, Connection)
+        self.joins = any(isinstance(engine, Connection) for engine in engines)
         """Whether it runs in transactions that somebody else begins and ends."""
 
     def __repr__(self) -> str:
@@ -109,15 +107,16 @@ class PurposeSession(Session):
 
     def check_alive(self) -> None:
         """Raise TokenExpired, and close every open value, where the grant's time is over."""
-        if self.clock() >= self._expires_at:
-            self._close_values()
-            self.opened.give_back()
+        if self.close_expired():
             raise TokenExpired(f"the token for {self.access.purpose.name} has expired: ask for a new one")
 
-    def close_expired(self) -> None:
-        """Close every open value where the grant's time is over."""
-        if self.clock() >= self._expires_at:
-            self._close_values()
+    def close_expired(self) -> bool:
+        """Close every open value, and end the login, where the grant's time is over; whether it is."""
+        if self.clock() < self._expires_at:
+            return False
+        self._close_values()
+        self.opened.give_back()
+        return True
 
     def _close_values(self) -> None:
         self.epoch += 1

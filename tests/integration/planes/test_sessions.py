@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import create_engine, delete, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import aliased, joinedload, selectinload, subqueryload
+from sqlalchemy.orm import aliased, joinedload, selectinload, subqueryload, with_polymorphic
 
 from tests.support.applied import BOSS, SELLER, Applied, Deal, Note, Person, Tag, Visit, applied
 from tests.support.errors import carried
@@ -201,6 +201,29 @@ def test_a_connection_that_came_dirty_is_thrown_away_and_runs_nothing(place: App
             session.execute(text("SELECT city FROM people"))
         session.rollback()
         assert session.scalar(text("SELECT pg_backend_pid()")) != pid
+        assert len(session.scalars(select(Person)).all()) == 2
+    assert left(store) == (True, "")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_where_taking_the_role_is_interrupted_nothing_runs_without_it(
+    place: Applied, error: type[BaseException]
+) -> None:
+    store = place.open(None, pool=ONE)  # a login that could do everything
+    armed = [True]
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def interrupt(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "set_config" in statement and armed.pop():
+            armed.append(False)
+            raise error
+
+    with store.session(store.issue(SELLER, "sell")) as session:
+        with pytest.raises(error):
+            session.scalars(select(Person)).all()
+        with pytest.raises(Exception, match="rolled back"):
+            session.execute(text("SELECT phone FROM people"))
+        session.rollback()
         assert len(session.scalars(select(Person)).all()) == 2
     assert left(store) == (True, "")
 
@@ -454,6 +477,20 @@ def test_no_way_to_load_a_person_names_a_column_that_the_purpose_may_not_select(
         with pytest.raises(NotDisclosed):
             _ = visits[0].door
         assert session.merge(Person(id=person.id), load=True) is person
+
+
+def test_a_purpose_that_lists_a_subclass_sees_no_row_of_its_base(place: Applied) -> None:
+    store = place.open("shop")
+    with store.session(store.issue(SELLER, "visits")) as session:
+        assert sorted(v.door for v in session.scalars(select(Visit))) == ["0", "1", "2", "3"]
+        assert set(session.execute(text("SELECT kind FROM notes"))) == {("visit",)}
+        for option in (joinedload, selectinload, subqueryload):
+            session.expunge_all()
+            people = session.scalars(select(Person).options(option(Person.notes))).unique().all()
+            assert [[type(note) for note in person.notes] for person in people] == [[Visit]] * 4
+        for refused in (select(Note), select(with_polymorphic(Note, [Visit]))):
+            with pytest.raises(AccessDenied):
+                session.scalars(refused).all()
 
 
 def test_writes_return_and_fetch_only_what_the_purpose_may_select(own: Applied) -> None:
