@@ -20,6 +20,8 @@ _COMMANDS = {
     "policy": ("vaultstore.cli.policy:policy_group", "Check, show and explain a policy."),
     "audit": ("vaultstore.cli.audit:audit_group", "Sign, check and use the audit log."),
     "subject": ("vaultstore.cli.subject:subject_group", "What members have a right to."),
+    "trace": ("vaultstore.cli.trace:trace_command", "Find out where a leaked list came from."),
+    "canary": ("vaultstore.cli.canary:canary_group", "Plant members who are nobody, to trace leaks by."),
     "show": ("vaultstore.cli.show:show_command", "Show a member as a token's purpose sees them."),
 }
 
