@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["LogAt", "audit_group", "keys_from", "open_log", "read_note"]
 
 _LAZY = {
+    "anomalies": "vaultstore.cli.audit_anomalies:anomalies_command",
     "check-report": "vaultstore.cli.audit_report:check_report_command",
+    "inspection": "vaultstore.cli.audit_anomalies:inspection_command",
     "reconcile": "vaultstore.cli.audit_reconcile:reconcile_command",
 }
 """Subcommands of other modules: name -> ``module:attribute``."""
