@@ -28,6 +28,7 @@ def changes_of(pair: Pair, name: str) -> Iterator[Finding]:
     yield from _cells(pair, old, new)
     for model in _models(pair):
         yield from _rows(pair, old, new, model)
+        yield from _listed(pair, old, new, model)
     yield from added_and_removed(
         subject, old.roles, new.roles, "is now open to", "is no longer open to", pair.place(*at, "roles")
     )
@@ -131,6 +132,25 @@ def _rows(pair: Pair, old: Purpose, new: Purpose, model: Model) -> Iterator[Find
         place = pair.place("purposes", new.name, "write", entry_of(new.write, model) or model.name)
         says = f"{'now' if writes[1] else 'no longer'} writes rows of {model.name}"
         yield Finding("wider" if writes[1] else "narrower", f"purpose {new.name}", says, place)
+
+
+def _listed(pair: Pair, old: Purpose, new: Purpose, model: Model) -> Iterator[Finding]:
+    """A category that is listed or no longer, while every cell stays: a card beside its source."""
+    was, now = pair.old.catalogue.model(model.name), pair.new.catalogue.model(model.name)
+    before = old.reads(was.name, *was.bases) if was else frozenset()
+    after = new.reads(now.name, *now.bases) if now else frozenset()
+    if was is None or now is None or before == after:
+        return
+    fields = {f.name for f in (*was.fields, *now.fields)}
+    cells = [
+        (_verdict(pair.old, old, model.name, f, "read"), _verdict(pair.new, new, model.name, f, "read")) for f in fields
+    ]
+    if all(one == other for one, other in cells):
+        says = (
+            f"reads {', '.join(sorted(before)) or 'nothing'} -> {', '.join(sorted(after)) or 'nothing'} of {model.name}"
+        )
+        place = pair.place("purposes", new.name, "read", entry_of(new.read, model) or model.name)
+        yield Finding("note", f"purpose {new.name}", f"{says}, which shows the same", place)
 
 
 def _settings(old: Purpose, new: Purpose) -> Iterator[tuple[str, str, str, Direction, str]]:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vaultstore.catalogue import Catalogue, Field, Index, Model, Projection
 from vaultstore.errors import PolicyError
-from vaultstore.policy import BoundPolicy, Lock, Policy, PolicyDiff, catalogue_in, diff
+from vaultstore.policy import BoundPolicy, Lock, Policy, PolicyDiff, catalogue_in, diff, lattice, vault_cells
 
 from .catalogue import members, with_field, with_mask
 from .samples import SMALL, changed
@@ -99,6 +101,43 @@ def test_an_edit_and_its_undoing_go_opposite_ways(edit: tuple[str, str], says: s
     assert there.widens == (expected != "narrower")
 
 
+def edited(chosen: list[int]) -> BoundPolicy:
+    """The sample with several of the edits; one whose place another took is left out."""
+    text = SMALL
+    for old, new in (EDITS[number][0] for number in chosen):
+        text = text.replace(old, new) if text.count(old) == 1 else text
+    return bound(text)
+
+
+@given(*[st.lists(st.integers(0, len(EDITS) - 1), max_size=6, unique=True)] * 2)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_wherever_two_policies_differ_the_way_back_is_the_opposite(before: list[int], after: list[int]) -> None:
+    old, new = edited(before), edited(after)
+    there, back = diff(old, new), diff(new, old)
+    assert there.count("wider") == back.count("narrower")
+    assert there.count("narrower") == back.count("wider")
+    assert there.count("changed") == back.count("changed")
+    assert bool(there.findings) == any(old.digest(name) != new.digest(name) for name in old.purposes) or (
+        old.rules.services != new.rules.services
+    )
+
+
+@given(*[st.lists(st.integers(0, len(EDITS) - 1), max_size=6, unique=True)] * 2)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_cell_and_no_key_opens_without_being_told(before: list[int], after: list[int]) -> None:
+    old, new = edited(before), edited(after)
+    ranks = {"denied": 0, "masked": 1, "clear": 2, "allowed": 2}
+
+    def rank(said: str) -> int:
+        return ranks[said.partition(":")[0]]
+
+    cells, keys = lattice(old), vault_cells(old)
+    opened = [key for key, now in lattice(new).items() if rank(now) > rank(cells[key])]
+    opened_keys = [key for key, now in vault_cells(new).items() if now and not keys[key]]
+    if opened or opened_keys:
+        assert diff(old, new).widens
+
+
 def test_a_policy_is_as_wide_as_itself() -> None:
     assert diff(bound(), bound()) == PolicyDiff(())
     assert not diff(bound(), bound()).widens
@@ -121,6 +160,18 @@ def test_what_changes_nothing_enforced_is_a_note() -> None:
         assert not found.widens
     assert between("because: numbers stay in", "because: numbers do not leave") == []
     assert between("version: 1\n", "# a comment\n\nversion: 1\n") == []
+
+
+def test_a_card_beside_its_source_shows_nothing_more_and_is_noted() -> None:
+    text = changed("read: {Member: {categories: [care_card]}}", "read: {Member: {categories: [contact, identity]}}")
+    both = text.replace("[contact, identity]}}\n    search", "[contact, identity, care_card]}}\n    search")
+    assert lines(diff(bound(text), bound(both))) == [
+        (
+            "note: purpose care.complaint: reads contact, identity -> care_card, contact, identity of Member, "
+            "which shows the same"
+        )
+    ]
+    assert not diff(bound(text), bound(both)).widens
 
 
 def test_a_finding_points_at_the_line_that_says_it() -> None:
