@@ -81,7 +81,7 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
