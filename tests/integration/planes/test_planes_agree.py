@@ -210,7 +210,7 @@ def test_a_right_that_is_added_to_a_database_by_hand_is_named(
 
 
 @pytest.mark.soak
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(spec=worlds(), data=st.data(), strict=st.booleans())
 def test_any_right_that_is_added_to_a_database_by_hand_is_named(
     openbao: OpenBaoServer, postgres: PostgresServer, spec: WorldSpec, data: st.DataObject, strict: bool
