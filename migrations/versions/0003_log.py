@@ -20,7 +20,7 @@ depends_on = None
 ID = sa.LargeBinary(16).with_variant(postgresql.UUID(as_uuid=True), "postgresql")
 INSTANT = sa.String(27).with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-TABLES = ("vs_subject_entries", "vs_checkpoints", "vs_log", "vs_pending")
+TABLES = ("vs_log_rule", "vs_subject_entries", "vs_checkpoints", "vs_log", "vs_pending")
 
 
 def upgrade(target: str) -> None:
@@ -54,6 +54,12 @@ def upgrade(target: str) -> None:
         sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("subject", "entry", name="pk_vs_subject_entries"),
         sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "vs_log_rule",
+        sa.Column("name", sa.String(20), nullable=False),
+        sa.Column("within", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_vs_log_rule"),
     )
     # Entries of before are put into the tree by the first sequencing.
     op.execute("INSERT INTO vs_pending (seq) SELECT seq FROM vs_entries")

@@ -7,13 +7,13 @@ an order that never changes after.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from vaultstore import merkle
 from vaultstore.audit.checkpoint import Checkpoint, LeafProof
-from vaultstore.errors import AuditError, ProofError
+from vaultstore.errors import AuditError, ProofError, UnsupportedOperation
 from vaultstore.keys.protocols import Signer
 from vaultstore.records import log as stored
 from vaultstore.records import subject_lines
@@ -103,6 +103,18 @@ class AuditLog:
             raise AuditError(
                 f"the log does not continue its checkpoint of {last.size} entries and is not signed: run audit verify"
             )
+
+    def require_checkpoint_within(self, within: timedelta | None) -> None:
+        """Have the gate refuse disclosures and searches while no witnessed checkpoint is younger than this.
+
+        It holds for every process that uses the database, from its next request on. None lifts it.
+        Raises UnsupportedOperation for less than a second.
+        """
+        seconds = None if within is None else int(within.total_seconds())
+        if seconds is not None and not 1 <= seconds < 2**31:
+            raise UnsupportedOperation("a witnessed checkpoint can be required within a second, or longer")
+        with self._engine.begin() as connection:
+            stored.require_witnessed(connection, seconds)
 
     # -------------------------------------------------------------------------------------------------- proving
 

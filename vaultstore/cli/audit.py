@@ -181,6 +181,22 @@ def checkpoint_command(folder: Path, folders: tuple[Path, ...], unwitnessed: boo
         raise Failure("too few witnesses signed this checkpoint")
 
 
+@audit_group.command("require")
+@dir_option
+@click.argument("within", metavar="DURATION|off")
+def require_command(folder: Path, within: str) -> None:
+    """Have nothing disclosed while the last checkpoint that witnesses signed is older than DURATION; `off` lifts it.
+
+    It holds for every process on this database, at once. Run `audit checkpoint` more often than that.
+    """
+    span = None if within == "off" else DURATION.convert(within, None, None)
+    with open_log(folder) as at:
+        if span is not None and not at.settings.witnesses:
+            raise Failure("there are no witnesses in the settings: nothing could be disclosed any more")
+        at.log.require_checkpoint_within(span)
+    click.echo("no checkpoint is required" if span is None else f"a checkpoint witnessed within {within} is required")
+
+
 @audit_group.command("verify")
 @dir_option
 @click.option(

@@ -56,6 +56,10 @@ _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
     "approval.missing": (ApprovalMissing, "{purpose} requires approvals by other people for exactly this"),
     "request.missing": (ApprovalMissing, "there is no such access request, or it has expired"),
     "request.own": (ApprovalMissing, "nobody approves an access request of their own"),
+    "log.unwitnessed": (
+        AccessDenied,
+        "no witness has signed the audit log lately enough, so nothing is disclosed: run `vaultstore audit checkpoint`",
+    ),
     "budget.exhausted": (BudgetExhausted, "a limit of {purpose} is used up for now"),
 }
 

@@ -109,7 +109,7 @@ class SqliteLedger:
     ) -> Admission:
         """Steps 1 to 4 of `disclose`; `subjects` are distinct, in order of priority, and so are `pairs`."""
         with self._step(claims) as step:
-            closure, code = step.ready(lambda closure: closure.may_read(model, categories))
+            closure, code = step.ready(lambda closure: closure.may_read(model, categories), reads=True)
             if closure is None:
                 counts = {"subjects": len(subjects)}
                 return step.refuse("disclose", code, counts, model=model, categories=categories)
@@ -194,7 +194,9 @@ class SqliteLedger:
         """Steps 1, 2 and 4 of `seal`; new subjects are registered. One refused subject refuses all."""
         categories = {*sources, *categories}
         with self._step(claims) as step:
-            closure, code = step.ready(lambda closure: closure.may_seal(model, sources, categories, indexes))
+            closure, code = step.ready(
+                lambda closure: closure.may_seal(model, sources, categories, indexes), reads=False
+            )
             counts = {"subjects": len(asked)} | ({"digests": digests} if digests else {})
             if closure is None:
                 return step.refuse("seal", code, counts, model=model, categories=categories)
@@ -296,7 +298,7 @@ class SqliteLedger:
     ) -> Admission:
         with self._step(claims) as step:
             counts = {"needles": needles}
-            closure, code = step.ready(granted)
+            closure, code = step.ready(granted, reads=outcome == "searched")
             entry = uuid.uuid4()
             if closure is not None and step.spend(closure, "search", [entry.bytes], needles):
                 code = "budget.exhausted"

@@ -24,6 +24,7 @@ from vaultstore.records import (
     consents,
     entries,
     limits,
+    log,
     pseudonyms,
     purposes,
     revocations,
@@ -69,8 +70,11 @@ class Step:
             self.closures[claims.digest] = closure
         return (closure, None) if claims.role in closure.roles else (None, "not.granted")
 
-    def ready(self, granted: Callable[[Closure], bool]) -> tuple[Closure | None, str | None]:
-        """Step 1 with the right asked for, and what step 2 asks of the request as a whole."""
+    def ready(self, granted: Callable[[Closure], bool], *, reads: bool) -> tuple[Closure | None, str | None]:
+        """Step 1 with the right asked for, and what step 2 asks of the request as a whole.
+
+        `reads`: of a disclosure or a search, which take a log that is witnessed where the database says so.
+        """
         closure, code = self.live()
         if closure is None:
             return None, code
@@ -85,6 +89,8 @@ class Step:
             self.cursor, claims.actor, claims.purpose, claims.case, claims.subjects_digest, self.now
         ):
             return None, "approval.missing"
+        if reads and log.unwitnessed(self.cursor, self.now):
+            return None, "log.unwitnessed"
         return closure, None
 
     def judge(

@@ -204,9 +204,7 @@ class _Scope:
                 render_schema_translate=True,
             )
         except (sa.exc.CompileError, sa.exc.StatementError, NotImplementedError) as error:
-            raise ScopeRefused(
-                f"a value in it has no SQL literal ({type(error).__name__}): {_VALUES}"
-            ) from None
+            raise ScopeRefused(f"a value in it has no SQL literal ({type(error).__name__}): {_VALUES}") from None
         # In a policy's condition the table needs no schema; left there, a clone of the table could not take it.
         text = str(compiled) if isinstance(element, sa.SelectBase) else _bare(str(compiled), self.on)
         seen = compiled.__dict__

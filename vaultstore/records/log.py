@@ -7,9 +7,10 @@ reads one row a node.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,12 +29,15 @@ __all__ = [
     "nodes",
     "pending",
     "position",
+    "require_witnessed",
     "rows",
     "save_checkpoint",
     "size",
     "strays",
+    "unwitnessed",
     "vs_checkpoints",
     "vs_log",
+    "vs_log_rule",
     "vs_pending",
 ]
 
@@ -70,6 +74,18 @@ vs_checkpoints = sa.Table(
     info=GATE,
 )
 """`note` is the signed note; `witnessed_at` when enough witnesses had signed it too, by their own clocks."""
+
+
+vs_log_rule = sa.Table(
+    "vs_log_rule",
+    metadata,
+    sa.Column("name", sa.String(20), primary_key=True),
+    sa.Column("within", sa.Integer, nullable=False),
+    info=GATE,
+)
+"""At most one row, ``witnessed``: nothing is disclosed unless witnesses have signed a checkpoint in so many seconds."""
+
+_WITNESSED = "witnessed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,25 @@ def append_only_triggers() -> list[str]:
         for table, columns in fixed.items()
         for verb, event in (("update", f"UPDATE OF {', '.join(columns)}"), ("delete", "DELETE"))
     ]
+
+
+def require_witnessed(connection: sa.Connection, within: int | None) -> None:
+    """Make the gate refuse disclosures and searches while no witnessed checkpoint is younger than `within` seconds.
+
+    None lifts it.
+    """
+    connection.execute(vs_log_rule.delete())
+    if within is not None:
+        connection.execute(vs_log_rule.insert().values(name=_WITNESSED, within=within))
+
+
+def unwitnessed(cursor: sqlite3.Cursor, now: datetime) -> bool:
+    """Whether the gate has to refuse for want of a witnessed checkpoint (SQLite's side of the gate)."""
+    row = cursor.execute(
+        "SELECT within, (SELECT witnessed_at FROM vs_checkpoints WHERE witnessed_at IS NOT NULL"
+        " ORDER BY size DESC LIMIT 1) FROM vs_log_rule"
+    ).fetchone()
+    return row is not None and (row[1] is None or datetime.fromisoformat(row[1]) <= now - timedelta(seconds=row[0]))
 
 
 def lock(connection: sa.Connection) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +15,9 @@ from tests.unit.gate.world import World, postgres_world
 from vaultstore import LocalKeys, merkle, records
 from vaultstore.audit.checkpoint import Checkpoint, LeafProof, read_checkpoint
 from vaultstore.audit.log import AuditLog, note_keys
-from vaultstore.errors import AuditError, ProofError
+from vaultstore.errors import AccessDenied, AuditError, ProofError, UnsupportedOperation
+from vaultstore.gate import OpenGrant
+from vaultstore.records import log as stored
 from vaultstore.signed_note import Note
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,6 +137,39 @@ def test_lines_may_be_erased_and_the_tree_stays(world: World, keys: LocalKeys) -
     with world.gate_engine.begin() as connection:
         connection.exec_driver_sql("UPDATE vs_entries SET lines = lines, scopes = NULL")
     assert log.checkpoint(keys, NOW) == before
+
+
+def test_nothing_is_disclosed_while_no_witness_has_signed_lately(world: World, keys: LocalKeys) -> None:
+    log, member = log_of(world), world.member("contact")
+    log.require_checkpoint_within(timedelta(minutes=15))
+    answers = [("care", lambda opened: world.disclose(opened, [member], "contact"))]
+    answers.append(("lookup", lambda opened: world.gate.search(opened, "Member", "phone", [b"x"])))
+
+    def refused(purpose: str, ask: Callable[[OpenGrant], object]) -> bool:
+        with contextlib.suppress(AccessDenied):
+            ask(world.open(purpose))
+            return False
+        with pytest.raises(AccessDenied, match="audit checkpoint") as caught:
+            ask(world.open(purpose))
+        return caught.value.reason == "log.unwitnessed"
+
+    def witnessed(ago: timedelta) -> None:
+        now = datetime.now(UTC)
+        log.checkpoint(keys, now)
+        with world.gate_engine.begin() as connection:
+            stored.save_checkpoint(connection, log.size, str(log.latest()), now, now - ago)
+
+    assert all(refused(*answer) for answer in answers)
+    assert world.last().content["outcome"] == "refused:log.unwitnessed"
+    witnessed(timedelta(minutes=16))
+    assert all(refused(*answer) for answer in answers)
+    witnessed(timedelta(minutes=14))
+    assert not any(refused(*answer) for answer in answers)
+    world.member("contact")  # what is written needs no witness
+    log.require_checkpoint_within(None)
+    assert not any(refused(*answer) for answer in answers)
+    with pytest.raises(UnsupportedOperation):
+        log.require_checkpoint_within(timedelta(0))
 
 
 @pytest.mark.integration

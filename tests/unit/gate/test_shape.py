@@ -36,7 +36,8 @@ def statements(world: World) -> Iterator[list[str]]:
 
 
 CANARIES = "SELECT subject FROM"
-READ = ["BEGIN IMMEDIATE", "SELECT EXISTS (SELECT", "SELECT digest, closure", "UPDATE vs_subjects SET", CANARIES]
+RULE = "SELECT within, (SELECT"
+READ = ["BEGIN IMMEDIATE", "SELECT EXISTS (SELECT", "SELECT digest, closure", RULE, "UPDATE vs_subjects SET", CANARIES]
 WRITTEN = ["INSERT INTO vs_entries", "INSERT INTO vs_pending", "COMMIT"]
 
 

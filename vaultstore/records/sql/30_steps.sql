@@ -88,6 +88,21 @@ BEGIN
 END
 $$;
 
+--@@ The code that refuses to disclose while the log's last witnessed checkpoint is too old, or NULL.
+CREATE OR REPLACE FUNCTION @schema@.vsx_unwitnessed() RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN (
+        SELECT 'log.unwitnessed' FROM @schema@.vs_log_rule r
+        WHERE coalesce((
+            SELECT c.witnessed_at FROM @schema@.vs_checkpoints c
+            WHERE c.witnessed_at IS NOT NULL ORDER BY c.size DESC LIMIT 1
+        ), '-infinity') <= clock_timestamp() - make_interval(secs => r.within)
+    );
+END
+$$;
+
 --@@ Lock the subjects in id order, give each its next line number, and say what state it is in.
 -- The lock is weaker than FOR UPDATE, which erasure, restriction and withdrawal take, and does not wait for FOR KEY
 -- SHARE, which a session that has written holds: it could be waiting for this very gate.

@@ -46,7 +46,7 @@ BEGIN
     IF live.code IS NULL THEN
         live.code := CASE
             WHEN cardinality(categories) > 0 AND coalesce(live.closure -> 'read' -> model ?& categories, false)
-            THEN @schema@.vsx_ready(claims, live.closure)
+            THEN coalesce(@schema@.vsx_ready(claims, live.closure), @schema@.vsx_unwitnessed())
             ELSE 'not.granted'
         END;
     END IF;

@@ -19,7 +19,10 @@ BEGIN
         live.code := CASE
             WHEN outcome = 'searched' AND coalesce(live.closure -> 'search' -> model ? field, false)
                 OR outcome = 'collision' AND @schema@.vsx_may_write(live.closure, model, field)
-            THEN @schema@.vsx_ready(claims, live.closure)
+            THEN coalesce(
+                @schema@.vsx_ready(claims, live.closure),
+                CASE WHEN outcome = 'searched' THEN @schema@.vsx_unwitnessed() END
+            )
             ELSE 'not.granted'
         END;
     END IF;
