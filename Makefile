@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+PROFILE ?= soak
 
 .DEFAULT_GOAL := help
 .PHONY: help demo planes-demo test unit soak lint bench vectors clean
@@ -27,8 +28,8 @@ test: $(STAMP) ## every test but the soak, real OpenBao and PostgreSQL included
 unit: $(STAMP) ## only what needs no server
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not soak and not integration" $(ARGS)
 
-soak: $(STAMP) ## the long forms: generated policies, stateful sessions, kills
-	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 --dist loadgroup -m "soak or hypothesis" $(ARGS)
+soak: $(STAMP) ## the long forms: generated policies, stateful sessions, kills (PROFILE=bounded for fewer)
+	@HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest -n 2 --dist loadgroup -m "soak or hypothesis" $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

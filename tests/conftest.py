@@ -12,6 +12,7 @@ from vaultstore.testing import OpenBaoServer, PostgresServer
 
 # The same examples each time: `make test` says whether a change broke something, `make soak` looks for what is new.
 settings.register_profile("default", max_examples=50, deadline=None, derandomize=True)
+settings.register_profile("bounded", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("soak", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -20,6 +20,7 @@ from tests.support.generated_library import Library
 from tests.support.generated_models import built
 from tests.support.generated_planes import ISSUER, Deployment, deployed, vault
 from tests.support.generated_sql import claims_of, raw_agrees
+from tests.support.soaking import often
 from vaultstore.errors import SettingsError
 from vaultstore.keys import VaultKeys
 from vaultstore.orm import ModelRegistry
@@ -97,7 +98,7 @@ def test_a_vault_opens_each_purpose_what_its_policy_says_and_nothing_else(openba
 
 
 @pytest.mark.soak
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(max_examples=often(60), suppress_health_check=list(HealthCheck))
 @given(spec=worlds())
 def test_a_vault_opens_what_any_policy_says_and_nothing_else(openbao: OpenBaoServer, spec: WorldSpec) -> None:
     _vault_agrees(openbao, spec)
@@ -131,7 +132,7 @@ def test_library_vault_and_postgresql_do_what_the_policy_says_in_every_cell(
 
 
 @pytest.mark.soak
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=often(60), suppress_health_check=list(HealthCheck))
 @given(spec=worlds(), strict=st.booleans())
 def test_library_vault_and_postgresql_do_what_any_policy_says(
     openbao: OpenBaoServer, postgres: PostgresServer, spec: WorldSpec, strict: bool
@@ -170,7 +171,7 @@ def test_a_right_that_is_added_to_a_vault_by_hand_is_named(openbao: OpenBaoServe
 
 
 @pytest.mark.soak
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(max_examples=often(60), suppress_health_check=list(HealthCheck))
 @given(spec=worlds(), data=st.data())
 def test_any_right_that_is_added_to_a_vault_by_hand_is_named(
     openbao: OpenBaoServer, spec: WorldSpec, data: st.DataObject
@@ -210,7 +211,7 @@ def test_a_right_that_is_added_to_a_database_by_hand_is_named(
 
 
 @pytest.mark.soak
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=often(30), suppress_health_check=list(HealthCheck))
 @given(spec=worlds(), data=st.data(), strict=st.booleans())
 def test_any_right_that_is_added_to_a_database_by_hand_is_named(
     openbao: OpenBaoServer, postgres: PostgresServer, spec: WorldSpec, data: st.DataObject, strict: bool

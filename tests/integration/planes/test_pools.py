@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tests.support.applied import SELLER, Applied, Deal, Person, applied
+from tests.support.soaking import often
 from vaultstore import Actor, Store
 from vaultstore.errors import AccessDenied, WriteDenied
 from vaultstore.orm import PurposeSession
@@ -249,6 +250,6 @@ def test_connections_that_are_killed_in_the_middle_leave_nothing_behind(place: A
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(3, 13))
+@pytest.mark.parametrize("seed", range(3, 3 + often(10)))
 def test_a_long_crowd(place: Applied, seed: int) -> None:
     _load(place, seed, 150, kill=bool(seed % 2))

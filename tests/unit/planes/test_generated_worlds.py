@@ -15,6 +15,7 @@ from tests.oracle.cedar import Cedar
 from tests.support.generated import WorldSpec, world, worlds
 from tests.support.generated_library import Library
 from tests.support.generated_models import built
+from tests.support.soaking import often
 from vaultstore import LocalKeys, Store
 from vaultstore.errors import NotDisclosed
 
@@ -47,7 +48,7 @@ def test_sessions_read_search_and_write_what_the_policy_says_and_nothing_else(se
 
 
 @pytest.mark.soak
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=often(200), suppress_health_check=[HealthCheck.too_slow])
 @given(worlds())
 def test_sessions_of_any_world_do_what_its_policy_says(spec: WorldSpec) -> None:
     _check(spec)

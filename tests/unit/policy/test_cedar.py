@@ -17,6 +17,7 @@ from tests.support.generated import SOURCES, WorldSpec, world, worlds
 from tests.support.generated_models import built
 from tests.support.generated_policy import ROLES
 from tests.support.profiles import SHIPPED_POLICY
+from tests.support.soaking import often
 from vaultstore import Actor, LocalKeys, Policy
 from vaultstore.catalogue import Catalogue
 from vaultstore.errors import IssueDenied, PolicyError
@@ -206,7 +207,7 @@ def test_a_token_is_issued_exactly_to_the_roles_that_cedar_lets_do_anything(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", range(often(300)))
 def test_every_seed_means_what_cedar_makes_of_it(seed: int) -> None:
     with built(world(seed)) as made:
         bound = made.policy.bind(ModelRegistry(made.base).catalogue)
