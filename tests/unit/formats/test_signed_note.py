@@ -43,6 +43,41 @@ def test_a_published_note_that_was_altered_does_not() -> None:
         Note.parse(ENCRYPTED.replace("don't", "do")).verify([NoteKey.parse(PETER)])
 
 
+# The examples in the specifications of C2SP (signed-note, tlog-cosignature); their keys are not given there.
+OF_THE_NOTE = (
+    "Ognuno sta solo sul cuor della terra\n"
+    "trafitto da un raggio di sole:\n"
+    "\n"
+    "ed è subito sera.\n"
+    "\n"
+    "\N{EM DASH} quasimodo.example/salvatore "
+    "NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=\n"
+)
+OF_THE_COSIGNATURE = (
+    "example.com/behind-the-sofa\n"
+    "20852163\n"
+    "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
+    "\n"
+    "\N{EM DASH} example.com/behind-the-sofa "
+    "Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+    "\N{EM DASH} witness.example.com/w1 "
+    "jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n"
+)
+
+
+def test_the_examples_of_the_specifications_are_read_as_they_are_meant() -> None:
+    note = Note.parse(OF_THE_NOTE)
+    assert str(note) == OF_THE_NOTE
+    assert note.text.count("\n") == 4  # the text has an empty line of its own
+    assert [(s.name, len(s.value)) for s in note.signatures] == [("quasimodo.example/salvatore", 64)]
+    cosigned = Note.parse(OF_THE_COSIGNATURE)
+    assert str(cosigned) == OF_THE_COSIGNATURE
+    own, witness = cosigned.signatures
+    assert (own.name, len(own.value)) == ("example.com/behind-the-sofa", 64)
+    assert (witness.name, len(witness.value)) == ("witness.example.com/w1", 8 + 64)
+    assert int.from_bytes(witness.value[:8], "big") == 1_679_315_147  # the time that the specification names
+
+
 def test_a_key_id_is_the_name_and_the_key() -> None:
     for text in (PETER.replace("Peter", "Pater"), PETER.replace("c74f20a3", "c74f20a4"), PETER[:-1] + "X"):
         with pytest.raises(ProofError):
