@@ -79,7 +79,7 @@ def to_witnesses(
 ) -> tuple[Note, dict[str, str]]:
     """Ask each witness to sign a checkpoint that the log has stored; the note with what they signed, and who did not.
 
-    Where at least `quorum` of them signed (default: all), it is stored as witnessed, at the earliest of their times.
+    Where at least `quorum` of them signed (default: all), it is stored as witnessed, at the earliest of their times, now at the latest.
     The second value is name -> why, of those that gave no valid signature.
     """
     failed: dict[str, str] = {}
@@ -94,8 +94,10 @@ def to_witnesses(
         times.append(time)
     enough = bool(times) and len(times) >= (len(witnesses) if quorum is None else quorum)
     with engine.begin() as connection:
-        witnessed = datetime.fromtimestamp(min(times), UTC) if enough else None
-        stored.save_checkpoint(connection, Checkpoint.parse(note.text).size, str(note), datetime.now(UTC), witnessed)
+        now = datetime.now(UTC)
+        # A witness whose clock is ahead must not make the checkpoint count for longer than it is old.
+        witnessed = datetime.fromtimestamp(min(*times, int(now.timestamp())), UTC) if enough else None
+        stored.save_checkpoint(connection, Checkpoint.parse(note.text).size, str(note), now, witnessed)
     return note, failed
 
 

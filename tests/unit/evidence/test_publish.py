@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -75,6 +76,18 @@ def test_one_silent_witness_of_two_leaves_a_quorum_of_one(log: Log, tmp_path: Pa
         assert list(failed) == [one.key.name]
         with log.world.gate_engine.connect() as connection:
             assert next(stored.checkpoints(connection, newest=True)).witnessed_at is not None
+
+
+@pytest.mark.parametrize("ahead", [10**9, 2**63 - 1])
+def test_a_witness_whose_clock_is_ahead_gives_no_longer_time(log: Log, tmp_path: Path, ahead: int) -> None:
+    log.fill(1)
+    with witness_of(log, tmp_path, clock=lambda: min(time.time() + ahead, 2**63 - 1)) as server:
+        _, failed = to_witnesses(log.world.gate_engine, log.log, log.signed(), [Witness.parse(str(server))])
+    assert not failed
+    with log.world.gate_engine.connect() as connection:
+        witnessed_at = next(stored.checkpoints(connection, witnessed=True)).witnessed_at
+    assert witnessed_at is not None
+    assert witnessed_at <= datetime.now(UTC)
 
 
 def test_an_answer_of_somebody_else_is_no_signature(log: Log, tmp_path: Path) -> None:
