@@ -79,8 +79,8 @@ def to_witnesses(
 ) -> tuple[Note, dict[str, str]]:
     """Ask each witness to sign a checkpoint that the log has stored; the note with what they signed, and who did not.
 
-    Where at least `quorum` of them signed (default: all), it is stored as witnessed: at the earliest of their times, now
-    at the latest. The second value is name -> why, of those that gave no valid signature.
+    Where at least `quorum` of them signed (default: all), it is stored as witnessed: at the earliest of their times,
+    now at the latest. The second value is name -> why, of those that gave no valid signature.
     """
     failed: dict[str, str] = {}
     times: list[int] = []
