@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Engine, MetaData
-from sqlalchemy.exc import ProgrammingError
 
 from vaultstore import records
 from vaultstore.audit.log import AuditLog
@@ -21,10 +20,13 @@ from vaultstore.gate import Gate, HeldGrants, OpenGrant, PostgresLedger, SqliteL
 from vaultstore.gate.claims import Claims
 from vaultstore.grants import Actor, Grant, Ticket
 from vaultstore.keys import Keys, KeyService
-from vaultstore.lifecycle import Approvals, Cases, Consents, Revocations, Subjects
+from vaultstore.lifecycle.facades import Facades
+from vaultstore.lifecycle.journal import Journal, NoJournal
+from vaultstore.lifecycle.parts import Parts
+from vaultstore.lifecycle.retention import Retention
 from vaultstore.orm import ModelRegistry, PurposeSession
 from vaultstore.orm.engines import gate_engine, members_engine
-from vaultstore.orm.role import NOT_PRIVILEGED, sqlstate
+from vaultstore.orm.role import operators_only
 from vaultstore.policy import BoundPolicy, Policy
 from vaultstore.records.plane import RolePlane
 from vaultstore.records.plane import fetch as fetch_plane
@@ -46,7 +48,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store:
+class Store(Facades):
     """A store of models whose sensitive fields nobody reads without a purpose.
 
     Open one with `Store.open`; it is safe to share between threads, its sessions are not.
@@ -67,6 +69,9 @@ class Store:
         issuer_client: IssuerClient | None = None,
         jwks: JwksKeys | None = None,
         postgres_strict: bool = False,
+        origin: str = "",
+        retention: Retention | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.engine, self.policy, self.models = engine, policy, models
         self._gate_engine, self._keys, self._metadata, self._clock = gate_engine, keys, tuple(metadata), clock
@@ -84,11 +89,24 @@ class Store:
         public_keys = jwks or (issuer_client.public_keys if issuer_client else lambda: keys.public_keys("tokens"))
         self._verifier = Verifier(public_keys, policy, issuer, clock)
         self._opened = HeldGrants()
-        self.consents = Consents(ledger)
-        self.cases = Cases(ledger)
-        self.subjects = Subjects(ledger)
-        self._approvals = Approvals(ledger, self.gate)
-        self._revocations = Revocations(ledger)
+        self._furnish(
+            Parts(
+                engine=engine,
+                gate_engine=gate_engine,
+                ledger=ledger,
+                keys=keys,
+                policy=policy,
+                models=models,
+                clock=clock,
+                gate=self.gate,
+                origin=origin or f"vaultstore.local/{issuer}",
+                verify=self.verify,
+                session=self.session,
+                opened=self._open,
+                retention=retention or Retention(),
+                journal=journal or NoJournal(),
+            )
+        )
 
     def __repr__(self) -> str:
         return f"<Store {self.engine.url.render_as_string(hide_password=True)}>"
@@ -109,6 +127,9 @@ class Store:
         issuer_client: IssuerClient | None = None,
         jwks: str | Path | None = None,
         postgres_strict: bool = False,
+        origin: str = "",
+        retention: Retention | None = None,
+        journal: Journal | None = None,
     ) -> Store:
         """Open a store.
 
@@ -121,6 +142,9 @@ class Store:
         issuer in exchange for its callers' tokens (so `keys` may be VaultKeys without a token), issues none itself, and
         verifies with the issuer's public keys. `jwks` (a file, a URL) gives those keys instead. With `postgres_strict`
         it works only on a database that demands tickets.
+
+        `origin` names the audit log in its checkpoints and proofs (``vaultstore.local/<issuer>`` by default),
+        `retention` says how long copies are kept, and `journal` takes down what must hold after a restore.
 
         Raises SettingsError (database), ModelError (models) and PolicyError (a policy that doesn't fit the models).
         """
@@ -143,8 +167,11 @@ class Store:
                 issuer=issuer,
                 resources=resources,
                 issuer_client=issuer_client,
-                jwks=None if jwks is None else _jwks(jwks),
+                jwks=None if jwks is None else JwksKeys.at(jwks),
                 postgres_strict=postgres_strict,
+                origin=origin,
+                retention=retention,
+                journal=journal,
             )
         except BaseException:
             resources.close()
@@ -155,7 +182,7 @@ class Store:
 
         For embedded use and tests: production builds its schema with Alembic.
         """
-        with _for_operators("make tables"):
+        with operators_only("make tables"):
             for metadata in self._metadata:
                 metadata.create_all(self.engine)
             records.create_all(self.engine, self._gate_engine)
@@ -170,7 +197,7 @@ class Store:
         if self._issuer_client is not None:
             raise UnsupportedOperation("a store with an issuer_client can't publish: `vaultstore policy apply` does")
         self._keys.provision(self.policy.key_access(self._issuer_name))
-        with _for_operators("publish a policy"):
+        with operators_only("publish a policy"):
             self._ledger.publish(self.policy)
 
     def close(self) -> None:
@@ -269,8 +296,8 @@ class Store:
             grant = self.verify(token)
             self.gate.check(grant)
             maker = Maker.of(grant)
-        log = AuditLog(self._gate_engine, origin or f"vaultstore.local/{self._issuer_name}")
-        with _for_operators("make reports"):
+        log = self.parts.log() if origin is None else AuditLog(self._gate_engine, origin)
+        with operators_only("make reports"):
             words = Words.of(self.policy)
             return make_report(self._ledger, log, self._gate_engine, self._keys, words, subject, maker)
 
@@ -325,21 +352,3 @@ class Store:
         if self._strict and (plane is None or not plane.strict):
             raise SettingsError("postgres_strict: the database demands no tickets; apply the plane with it set")
         return plane
-
-
-def _jwks(source: str | Path) -> JwksKeys:
-    text = str(source)
-    return JwksKeys.from_url(text) if text.startswith(("https:", "http:", "unix:")) else JwksKeys.from_file(source)
-
-
-@contextmanager
-def _for_operators(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ProgrammingError as error:
-        if sqlstate(error) != NOT_PRIVILEGED:
-            raise
-        refused = f"this database login may not {what}: that is for operators, `vaultstore policy apply`"
-    else:
-        return
-    raise UnsupportedOperation(refused)

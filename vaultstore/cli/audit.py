@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vaultstore.cli.common import DURATION, Failure, console, dir_option
+from vaultstore.cli.common import DURATION, Failure, LazyGroup, console, dir_option
 from vaultstore.settings import Settings, listed
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ __all__ = ["LogAt", "audit_group", "keys_from", "open_log", "read_note"]
 
 _LAZY = {
     "anomalies": "vaultstore.cli.audit_anomalies:anomalies_command",
+    "check-certificate": "vaultstore.cli.audit_certificate:check_certificate_command",
     "check-report": "vaultstore.cli.audit_report:check_report_command",
     "inspection": "vaultstore.cli.audit_anomalies:inspection_command",
     "reconcile": "vaultstore.cli.audit_reconcile:reconcile_command",
@@ -36,19 +36,7 @@ _LAZY = {
 """Subcommands of other modules: name -> ``module:attribute``."""
 
 
-class _Audit(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self.commands, *_LAZY})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _LAZY:
-            module, _, name = _LAZY[cmd_name].partition(":")
-            command: click.Command = getattr(import_module(module), name)
-            return command
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group("audit", cls=_Audit)
+@click.group("audit", cls=LazyGroup, lazy=_LAZY)
 def audit_group() -> None:
     """The audit log: sign it, check it, and show what it says."""
 

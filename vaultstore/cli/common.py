@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ __all__ = [
     "DURATION",
     "PAIR",
     "Failure",
+    "LazyGroup",
     "console",
     "dir_option",
     "duration",
@@ -43,6 +45,27 @@ class Failure(click.ClickException):
         """Write the line; red only on a terminal, and not where NO_COLOR is set."""
         line = printable(" ".join(self.message.split()))
         click.secho(f"error: {line}", fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
+
+
+class LazyGroup(click.Group):
+    """A group some of whose commands lie in other modules, which are imported when they are called."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        """`lazy` is command name -> ``module:attribute``."""
+        super().__init__(*args, **kwargs)
+        self._lazy = dict(lazy or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return sorted({*self.commands, *self._lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name in self._lazy:
+            module, _, name = self._lazy[cmd_name].partition(":")
+            command: click.Command = getattr(import_module(module), name)
+            return command
+        return super().get_command(ctx, cmd_name)
 
 
 def failure_of(error: Exception) -> Failure | None:

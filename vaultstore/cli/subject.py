@@ -9,16 +9,30 @@ from pathlib import Path
 
 import click
 
-from vaultstore.cli.common import dir_option
+from vaultstore.cli.common import LazyGroup, dir_option
 
 __all__ = ["subject_group"]
 
 _NEW = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group("subject")
+_LAZY = {
+    "certificate": "vaultstore.cli.subject_erase:certificate_command",
+    "erase": "vaultstore.cli.subject_erase:erase_command",
+    "export": "vaultstore.cli.subject_export:export_command",
+    "import": "vaultstore.cli.subject_export:import_command",
+    "isolate-dormant": "vaultstore.cli.subject_states:isolate_command",
+    "lift": "vaultstore.cli.subject_states:lift_command",
+    "restrict": "vaultstore.cli.subject_states:restrict_command",
+    "rotate-keys": "vaultstore.cli.subject_export:rotate_keys_command",
+    "state": "vaultstore.cli.subject_states:state_command",
+}
+"""Subcommands of other modules: name -> ``module:attribute``."""
+
+
+@click.group("subject", cls=LazyGroup, lazy=_LAZY)
 def subject_group() -> None:
-    """What members have a right to: a report of who read their data."""
+    """What members have a right to: who read their data, a copy of it, that it rests, that it is destroyed."""
 
 
 @subject_group.command("report")

@@ -7,10 +7,12 @@ the pool as it came, whatever happened in between.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from vaultstore.errors import AccessDenied, UnsupportedOperation, VaultstoreError, WriteDenied
 from vaultstore.records.plane import CLAIMS
@@ -18,7 +20,7 @@ from vaultstore.records.plane import CLAIMS
 if TYPE_CHECKING:
     from vaultstore.orm.session import PurposeSession
 
-__all__ = ["NOT_PRIVILEGED", "denial", "enter", "sqlstate"]
+__all__ = ["NOT_PRIVILEGED", "denial", "enter", "operators_only", "sqlstate"]
 
 # The columns of a SELECT without a table are worked out from left to right: the first three are of before the change.
 _ENTER = (
@@ -90,3 +92,17 @@ def sqlstate(error: DBAPIError) -> str | None:
     """PostgreSQL's code of an error; None where it is not from there."""
     state: str | None = getattr(error.orig, "sqlstate", None)
     return state
+
+
+@contextmanager
+def operators_only(what: str) -> Iterator[None]:
+    """Raise UnsupportedOperation, which says that `what` is for operators, where the login has no right to it."""
+    try:
+        yield
+    except ProgrammingError as error:
+        if sqlstate(error) != NOT_PRIVILEGED:
+            raise
+        refused = f"this database login may not {what}: that is for operators, `vaultstore policy apply`"
+    else:
+        return
+    raise UnsupportedOperation(refused)

@@ -86,6 +86,12 @@ class JwksKeys:
         """
         return cls(url, url_source(url, ca, cert=cert, key=key, timeout=timeout))
 
+    @classmethod
+    def at(cls, source: str | Path) -> JwksKeys:
+        """Use the JWKS at a URL or in a file, whichever `source` is; see `from_url` and `from_file`."""
+        text = str(source)
+        return cls.from_url(text) if text.startswith(("https:", "http:", "unix:")) else cls.from_file(source)
+
     def __call__(self) -> Mapping[str, bytes]:
         """Key id -> raw public key (32 bytes). Raises KeyServiceUnavailable where there are none to be had now."""
         with self._lock:
