@@ -133,6 +133,9 @@ _SUBJECT = "subject state created_at changed_at"
 # Locking a subject takes UPDATE on one of its columns; this one decides nothing.
 _HELD = _kept("subject state", _SUBJECT, "changed_at")
 
+_JOB = "id kind about open started_at finished_at"
+_RANGE = "job number after until rows at step done failed finished holder held_at"
+
 KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     "approvals": {
         "vs_requests": _kept(insert="id case_id purpose subjects requested_by requested_at expires_at"),
@@ -150,6 +153,11 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
             "subject kind notice_version granted_at withdrawn_at evidence",
             "withdrawn_at",
         ),
+    },
+    "jobs": {
+        "vs_jobs": _kept(_JOB, "id kind about open started_at", "open finished_at"),
+        "vs_job_ranges": _kept(_RANGE, _RANGE, "at step done failed finished holder held_at"),
+        "vs_job_failures": _kept("job key reason", "job key reason failed_at"),
     },
     "revocations": {"vs_revocations": _kept("id", "jti actor before revoked_at reason")},
     "states": {

@@ -6,9 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-__all__ = ["KEEPS", "Category", "Limit", "ModelRead", "Never", "PolicyTest", "Purpose", "Requirements", "Service"]
+__all__ = [
+    "KEEPS",
+    "KEY_VERBS",
+    "Category",
+    "Limit",
+    "ModelRead",
+    "Never",
+    "PolicyTest",
+    "Purpose",
+    "Requirements",
+    "Service",
+]
 
-KEEPS = ("approvals", "cases", "consents", "revocations", "states")
+KEY_VERBS = ("rotate", "rewrap", "retire")
+"""What a purpose may do for the upkeep of the categories' keys; with any of them it sees how the keys stand."""
+
+KEEPS = ("approvals", "cases", "consents", "jobs", "revocations", "states")
 """Records that a service may be trusted to keep: access requests, cases, consents, revocations, states of subjects."""
 
 
@@ -94,6 +108,8 @@ class Purpose:
     """Model -> source categories; projections and indexes come along."""
     approves: frozenset[str] = frozenset()
     """Purposes whose access requests a holder of this one may approve."""
+    keeps_keys: frozenset[str] = frozenset()
+    """Some of KEY_VERBS, over every category: no data key is shown to it, and none of its requests opens a wrap."""
     requires: Requirements = Requirements()
     limits: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
     """``disclose``, ``search`` or ``contact`` -> limits."""

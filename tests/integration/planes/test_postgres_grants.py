@@ -19,6 +19,7 @@ from vaultstore.members.models import Base
 from vaultstore.orm.types import BlindIndexType, SealedType
 from vaultstore.planes.postgres_grants import KEPT
 from vaultstore.policy.model import KEEPS
+from vaultstore.records import jobs
 from vaultstore.records.plane import RolePlane, fetch
 from vaultstore.testing import PostgresServer
 
@@ -134,6 +135,21 @@ def test_a_login_has_the_records_it_keeps_and_never_a_wrap(store: PostgresWorld,
         assert state_of(connection, "SELECT secret FROM vs_ticket_keys") == PRIVILEGE
 
 
+def _a_job(ledger: PostgresLedger) -> None:
+    """What `vaultstore.lifecycle.jobs` asks of its tables."""
+    with ledger.gate() as connection:
+        jobs.start(connection, "j-1", "toy", "toys", [(None, None, 2)], ledger.now)
+        assert jobs.unfinished(connection, "toy", "toys") == "j-1"
+        [found] = jobs.open_ranges(connection, "j-1")
+        jobs.hold(connection, "j-1", 0, "me", ledger.now)
+        assert jobs.lock(connection, found)
+        jobs.fail(connection, "j-1", [("row", "why")], ledger.now)
+        jobs.advance(connection, found, None, 1, 1, "me", ledger.now)
+        assert jobs.finish(connection, "j-1", ledger.now)
+        assert [job.done for job in jobs.jobs(connection)] == [1]
+        assert list(jobs.failed_rows(connection, "j-1")) == [("row", "why")]
+
+
 FACADES = {
     "approvals": lambda ledger: Approvals(ledger, None).request_access(  # type: ignore[arg-type]
         Actor("u-1", "safety_analyst"), "safety.investigation", case="c-1", subjects=[ME]
@@ -149,6 +165,7 @@ FACADES = {
         Consents(ledger).withdraw(ME, "matchmaking"),
         Consents(ledger).history(ME),
     ],
+    "jobs": lambda ledger: _a_job(ledger),
     "revocations": lambda ledger: [
         Revocations(ledger).revoke(jti="t-1"),
         Revocations(ledger).revoke(actor="u-nobody"),
