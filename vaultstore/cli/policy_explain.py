@@ -95,6 +95,8 @@ def _explain(told: Explanation, bound: BoundPolicy) -> None:
     say(f"  search: {'by equality' if cell.search else 'no'}; write: {'yes' if cell.write else 'no'}")
     if told.decision.kind != "denied":
         say(f"  rows: {told.rows or 'all'}")
+    if purpose.keeps_keys:
+        say(f"  keys: it may {', '.join(sorted(purpose.keeps_keys))} those of every category, and open nothing with them")
     say(f"  requires: {', '.join(purpose.requires.words()) or 'nothing more'}")
     for verb, limits in purpose.limits.items():
         say(f"  limit on {verb}: " + ", ".join(f"{limit.max} per {limit.per} by {limit.by}" for limit in limits))

@@ -3,7 +3,8 @@
     {"format": "vaultstore-keys", "version": 1,
      "categories": {NAME: {VERSION: KEY}}, "indexes": {...}, "signing": {...},     32 bytes each, base64
      "access": null | {"issuer": ..., "categories": [...], "indexes": [...],
-                       "purposes": {NAME: {"digest": ..., "unwrap": [...], "wrap": [...], "hmac": [...]}}}}
+                       "purposes": {NAME: {"digest": ..., "unwrap": [...], "wrap": [...], "hmac": [...],
+                                          "rotate": [...], "rewrap": [...], "retire": [...]}}}}   where it has any
 
 Versions are decimal numbers from 1. The file belongs to the account that uses it and nobody else may read it.
 """
@@ -25,6 +26,7 @@ from typing import Any
 from vaultstore.errors import SettingsError
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.policy.access import KeyAccess, PurposeKeys
+from vaultstore.policy.model import KEY_VERBS
 
 __all__ = ["KEY_BYTES", "KeyMaterial", "exclusive", "read_key_file", "signature_of", "write_key_file"]
 
@@ -158,6 +160,7 @@ def _render(material: KeyMaterial) -> bytes:
                 "unwrap": sorted(rights.unwrap),
                 "wrap": sorted(rights.wrap),
                 "hmac": sorted(rights.hmac),
+                **{verb: sorted(names) for verb in KEY_VERBS if (names := getattr(rights, verb))},
             }
             for name, rights in sorted(access.purposes.items())
         },
@@ -195,6 +198,9 @@ def _parse_access(document: Any) -> KeyAccess:
             unwrap=frozenset(_strings(rights["unwrap"])),
             wrap=frozenset(_strings(rights["wrap"])),
             hmac=frozenset(_strings(rights["hmac"])),
+            rotate=frozenset(_strings(rights.get("rotate", []))),
+            rewrap=frozenset(_strings(rights.get("rewrap", []))),
+            retire=frozenset(_strings(rights.get("retire", []))),
         )
         for name, rights in document["purposes"].items()
     }

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -29,18 +25,16 @@ from vaultstore.keys.keyfile import (
     signature_of,
     write_key_file,
 )
+from vaultstore.keys.local_service import LocalKeyService
 from vaultstore.keys.login import SIGNING_KEYS, TOKEN_KEY, LoginEnded, check_login
 from vaultstore.keys.protocols import Signature
-from vaultstore.policy.access import KeyAccess, PurposeKeys
+from vaultstore.policy.access import KeyAccess
 
 __all__ = ["LocalKeyService", "LocalKeys"]
 
-_NONCE_BYTES = 12
-_INDEX_VERSION = 1  # an index's digests change with its key, so a second version is a second index
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Opened(SecretHandle):
+class Opened(SecretHandle):
     """The key material of one moment, with its cipher objects made once."""
 
     material: KeyMaterial
@@ -48,7 +42,7 @@ class _Opened(SecretHandle):
     signers: Mapping[str, Mapping[int, Ed25519PrivateKey]]
 
     @classmethod
-    def of(cls, material: KeyMaterial) -> _Opened:
+    def of(cls, material: KeyMaterial) -> Opened:
         return cls(
             material,
             {name: {n: AESGCM(key) for n, key in v.items()} for name, v in material.categories.items()},
@@ -76,7 +70,7 @@ class LocalKeys(SecretHandle):
         """Use `open` or `memory`."""
         self._path, self._clock, self._lock = path, clock, threading.RLock()
         self._seen: tuple[int, ...] | None = None
-        self._opened: _Opened | None = _Opened.of(KeyMaterial())
+        self._opened: Opened | None = Opened.of(KeyMaterial())
 
     @classmethod
     def open(cls, path: Path | str, *, clock: Callable[[], datetime] | None = None) -> LocalKeys:
@@ -153,6 +147,21 @@ class LocalKeys(SecretHandle):
 
         return max(self._change(change).categories[category])
 
+    def retire(self, category: str, oldest: int) -> None:
+        """Take a category's versions before `oldest` out of the file, for good: their wraps never open again.
+
+        What the disk keeps of the file's former content is the disk's to overwrite. Raises KeyServiceRefused.
+        """
+
+        def change(old: KeyMaterial) -> KeyMaterial:
+            versions = old.categories.get(category)
+            if versions is None or not 1 <= oldest <= max(versions):
+                raise KeyServiceRefused(f"the key for the category {category} has no version {oldest} to begin with")
+            kept = {number: key for number, key in versions.items() if number >= oldest}
+            return replace(old, categories={**old.categories, category: kept})
+
+        self._change(change)
+
     def close(self) -> None:
         """Forget the keys. Harmless when repeated."""
         with self._lock:
@@ -164,7 +173,7 @@ class LocalKeys(SecretHandle):
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _current(self) -> _Opened:
+    def _current(self) -> Opened:
         opened = self._opened
         if opened is None:
             raise LoginEnded("these keys were closed")
@@ -184,7 +193,7 @@ class LocalKeys(SecretHandle):
         assert self._path is not None
         with self._lock:
             seen = signature_of(self._path)
-            self._opened = _Opened.of(read_key_file(self._path))
+            self._opened = Opened.of(read_key_file(self._path))
             self._seen = seen
 
     def _change(self, change: Callable[[KeyMaterial], KeyMaterial]) -> KeyMaterial:
@@ -201,94 +210,8 @@ class LocalKeys(SecretHandle):
                         raise KeyServiceRefused(f"the key file {self._path} is gone") from None
                     write_key_file(self._path, material)
                     self._seen = signature_of(self._path)
-            self._opened = _Opened.of(material)
+            self._opened = Opened.of(material)
             return material
-
-
-class LocalKeyService(SecretHandle):
-    """The rights of one purpose over local keys: those it has had since login, and none that it lost meanwhile."""
-
-    __slots__ = ("_keys", "_purpose", "_rights")
-
-    def __init__(self, keys: LocalKeys, purpose: str, rights: PurposeKeys) -> None:
-        """Use `LocalKeys.login`."""
-        self._keys: LocalKeys | None = keys
-        self._purpose, self._rights = purpose, rights
-
-    def wrap(self, category: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
-        """Wrap data keys, see KeyService."""
-        ciphers = self._ciphers("wrap", category, self._rights.wrap)
-        if any(len(data_key) != KEY_BYTES or not context for context, data_key in items):
-            raise KeyServiceRefused(f"a data key has {KEY_BYTES} bytes, and its wrap context is not empty")
-        newest = max(ciphers)
-        return [_wrap(newest, ciphers[newest], context, data_key) for context, data_key in items]
-
-    def unwrap(self, category: str, items: Sequence[tuple[bytes, str]], *, reference: str) -> list[bytes | None]:
-        """Unwrap data keys, see KeyService. `reference` has no audit log to go to here."""
-        ciphers = self._ciphers("unwrap", category, self._rights.unwrap)
-        return [_unwrap(ciphers, context, wrapped) for context, wrapped in items]
-
-    def rewrap(self, category: str, items: Sequence[tuple[bytes, str]]) -> list[str | None]:
-        """Wrap again under the newest version, see KeyService. It takes the rights to unwrap and to wrap."""
-        ciphers = self._ciphers("rewrap", category, self._rights.unwrap & self._rights.wrap)
-        newest, wraps = max(ciphers), list[str | None]()
-        for context, wrapped in items:
-            data_key = _unwrap(ciphers, context, wrapped)
-            wraps.append(None if data_key is None else _wrap(newest, ciphers[newest], context, data_key))
-        return wraps
-
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
-        """HMAC-SHA-256 of `values`, see KeyService."""
-        opened = self._allowed("compute digests of", index, self._rights.hmac)
-        versions = opened.material.indexes.get(index)
-        if versions is None or _INDEX_VERSION not in versions:
-            raise KeyServiceRefused(f"there is no key for the index {index}")
-        key = versions[_INDEX_VERSION]
-        return [hmac.digest(key, value, "sha256") for value in values]
-
-    def close(self) -> None:
-        """End this login. Harmless when repeated."""
-        self._keys = None
-
-    def _allowed(self, verb: str, name: str, names: Collection[str]) -> _Opened:
-        keys = self._keys
-        if keys is None:
-            raise LoginEnded("this login was closed")
-        opened = keys._current()
-        access = opened.material.access
-        if access is None or access.purposes.get(self._purpose) != self._rights:
-            raise LoginEnded(f"the rights of {self._purpose} have changed since this login")
-        if name not in names:
-            raise KeyServiceRefused(f"the purpose {self._purpose} may not {verb} {name}")
-        return opened
-
-    def _ciphers(self, verb: str, category: str, names: Collection[str]) -> Mapping[int, AESGCM]:
-        ciphers = self._allowed(verb, category, names).ciphers.get(category)
-        if ciphers is None:
-            raise KeyServiceRefused(f"there is no key for the category {category}")
-        return ciphers
-
-
-def _wrap(version: int, cipher: AESGCM, context: bytes, data_key: bytes) -> str:
-    nonce = os.urandom(_NONCE_BYTES)
-    sealed = nonce + cipher.encrypt(nonce, data_key, context)
-    return f"local:v{version}:{base64.b64encode(sealed).decode()}"
-
-
-def _unwrap(ciphers: Mapping[int, AESGCM], context: bytes, wrapped: str) -> bytes | None:
-    scheme, _, rest = wrapped.partition(":v")
-    version, _, encoded = rest.partition(":")
-    if scheme != "local" or not version.isascii() or not version.isdecimal() or not context:
-        return None
-    cipher = ciphers.get(int(version)) if len(version) < 10 else None
-    if cipher is None:
-        return None
-    try:
-        sealed = base64.b64decode(encoded, validate=True)
-        data_key = cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
-    except (binascii.Error, ValueError, InvalidTag):
-        return None
-    return data_key if len(data_key) == KEY_BYTES else None
 
 
 def _completed(keys: Versions, names: Collection[str]) -> Versions:

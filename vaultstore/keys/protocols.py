@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from vaultstore.policy.access import KeyAccess
 
-__all__ = ["KeyService", "Keys", "Signature", "Signer"]
+__all__ = ["KeyService", "KeyVersions", "Keys", "Signature", "Signer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,18 @@ class Signature:
 
     key_id: str
     value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersions:
+    """Which versions of a category's key there are. Versions count from 1."""
+
+    newest: int
+    """Wraps are made under it."""
+    oldest: int
+    """The oldest one that still opens."""
+    kept: int
+    """The oldest one that is still there: those below `oldest` could be let open again."""
 
 
 class KeyService(Protocol):
@@ -35,8 +47,20 @@ class KeyService(Protocol):
         `reference` is the id of the committed audit entry; Vault's own audit log shows it beside each item.
         """
 
-    def rewrap(self, category: str, items: Sequence[tuple[bytes, str]]) -> list[str | None]:
-        """Wrap again under the newest version of the category's key, without showing the data key."""
+    def rewrap(self, category: str, items: Sequence[tuple[bytes, str]], *, reference: str = "") -> list[str | None]:
+        """Wrap again under the newest version of the category's key, without showing the data key.
+
+        It takes a right of its own. `reference` is the id of the entry that the wraps were handed out under.
+        """
+
+    def versions(self, category: str) -> KeyVersions:
+        """The versions of the category's key; for who may rotate, rewrap or retire it."""
+
+    def rotate(self, category: str) -> int:
+        """Add a version to the category's key; new wraps use it, old wraps still open. Returns its number."""
+
+    def retire(self, category: str, oldest: int) -> None:
+        """Let no version before `oldest` open any more, then forget them, for good. Doing it again goes on with it."""
 
     def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
         """HMAC-SHA-256 (32 bytes each) of `values` under the key of the blind index called `index`."""

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vaultstore.keys.vault_names import VaultNames
 from vaultstore.policy.access import PurposeKeys
 
-__all__ = ["Rights", "acl_text", "common", "marked", "parse_acl", "render_acl", "rights_of", "written"]
+__all__ = [
+    "KEPT_PARAMETERS",
+    "Rights",
+    "acl_text",
+    "common",
+    "marked",
+    "parse_acl",
+    "render_acl",
+    "rights_of",
+    "written",
+]
 
 Rights = Mapping[str, frozenset[str]]
-"""Path pattern -> capabilities."""
+"""Path pattern -> capabilities. ``update(a,b)`` is an update with the parameters `a` and `b` alone."""
+
+KEPT_PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "config": ("min_decryption_version", "min_encryption_version"),
+    "trim": ("min_available_version",),
+}
+"""Verb under ``keys/NAME/`` -> the only parameters of it that who retires versions may give."""
 
 _SELF = {"auth/token/lookup-self": frozenset({"read"}), "auth/token/revoke-self": frozenset({"update"})}
 _MARK = re.compile(r"# vaultstore: prefix (\S+), purpose (\S+)\n")
@@ -22,6 +38,8 @@ _TOKENS = re.compile(
     | "(?P<text>(?:[^"\\\n]|\\.)*)" | (?P<word>[A-Za-z0-9_.+-]+) | (?P<mark>[{}\[\]=,:])""",
     re.DOTALL | re.VERBOSE,
 )
+_PARAMETERS = frozenset({"create", "update", "patch"})
+"""Capabilities whose requests have parameters."""
 _SHORTHAND = {  # the old form `policy = "write"`, which both servers still take
     "deny": {"deny"},
     "read": {"read", "list"},
@@ -33,15 +51,22 @@ _SHORTHAND = {  # the old form `policy = "write"`, which both servers still take
 def rights_of(names: VaultNames, rights: PurposeKeys) -> Rights:
     """What the ACL of a purpose allows: its categories and indexes, and its own token's end.
 
-    Rewrapping takes the rights to unwrap and to wrap: together they allow the same, with the data key in sight.
+    Who keeps keys sets the versions that may be used and nothing else of a key: ``exportable`` can't be undone.
     """
     keys = [
         *(f"decrypt/{names.category(name)}" for name in rights.unwrap),
         *(f"encrypt/{names.category(name)}" for name in rights.wrap),
-        *(f"rewrap/{names.category(name)}" for name in rights.unwrap & rights.wrap),
+        *(f"rewrap/{names.category(name)}" for name in rights.rewrap),
         *(f"hmac/{names.index(name)}" for name in rights.hmac),
+        *(f"keys/{names.category(name)}/rotate" for name in rights.rotate),
     ]
-    return {f"{names.mount}/{path}": frozenset({"update"}) for path in sorted(keys)} | _SELF
+    found = {f"{names.mount}/{path}": frozenset({"update"}) for path in keys}
+    for name in rights.kept:
+        found[f"{names.mount}/keys/{names.category(name)}"] = frozenset({"read"})
+    for name in rights.retire:
+        for verb, parameters in KEPT_PARAMETERS.items():
+            found[f"{names.mount}/keys/{names.category(name)}/{verb}"] = frozenset({_limited("update", parameters)})
+    return dict(sorted(found.items())) | _SELF
 
 
 def acl_text(names: VaultNames, purpose: str, rights: PurposeKeys) -> str:
@@ -51,11 +76,21 @@ def acl_text(names: VaultNames, purpose: str, rights: PurposeKeys) -> str:
 
 def render_acl(names: VaultNames, purpose: str, rights: Rights) -> str:
     """An ACL policy (HCL) of ours with these rights."""
-    blocks = (
-        f'path "{path}" {{\n  capabilities = [{", ".join(f"{json.dumps(c)}" for c in sorted(capabilities))}]\n}}\n'
-        for path, capabilities in rights.items()
-    )
+    blocks = (_block(path, capabilities) for path, capabilities in rights.items())
     return f"# vaultstore: prefix {names.prefix}, purpose {purpose}\n" + "".join(blocks)
+
+
+def _block(path: str, capabilities: frozenset[str]) -> str:
+    lines = [f'path "{path}" {{', f"  capabilities = {json.dumps(sorted(c.partition('(')[0] for c in capabilities))}"]
+    for capability in sorted(capabilities):
+        if capability.endswith(")"):
+            allowed = ", ".join(f"{json.dumps(name)} = []" for name in capability[:-1].partition("(")[2].split(","))
+            lines.append(f"  allowed_parameters = {{ {allowed} }}")
+    return "\n".join([*lines, "}\n"])
+
+
+def _limited(capability: str, parameters: Iterable[str]) -> str:
+    return f"{capability}({','.join(sorted(parameters))})"
 
 
 def marked(text: str) -> tuple[str, str] | None:
@@ -75,10 +110,10 @@ def written(rights: Rights) -> str:
     return ", ".join(f"{'+'.join(sorted(capabilities))} {path}" for path, capabilities in sorted(rights.items()))
 
 
-def parse_acl(text: str) -> Rights | None:
+def parse_acl(text: str, *, limits: bool = False) -> Rights | None:
     """Read an ACL policy in HCL or JSON; None where this reader does not understand it.
 
-    Parameter constraints (`allowed_parameters` and the like) are passed over: they only narrow.
+    Parameter constraints only narrow: they are passed over, but for `allowed_parameters` where `limits` are asked for.
     """
     try:
         document = json.loads(text) if text.lstrip().startswith("{") else _body(_tokens(text), top=True)
@@ -90,6 +125,10 @@ def parse_acl(text: str) -> Rights | None:
                 capabilities |= _SHORTHAND[settings["policy"]]
             if not all(isinstance(capability, str) for capability in capabilities):
                 return None
+            if limits and (allowed := settings.get("allowed_parameters")) and "*" not in allowed:
+                given = [name if not values else f"{name}={values}" for name, values in allowed.items()]
+                narrowed = capabilities & _PARAMETERS
+                capabilities = capabilities - narrowed | {_limited(each, given) for each in narrowed}
             found[path] = found.get(path, frozenset()) | frozenset(capabilities)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
@@ -130,7 +169,10 @@ def _body(tokens: list[tuple[str, str]], *, top: bool = False) -> dict[str, Any]
         elif kind == "text" and tokens.pop() == ("mark", "{"):
             block = _body(tokens)
             # The same path may be written twice: what either allows counts.
-            earlier = found.setdefault(name, {}).setdefault(text, {})
+            known = text in found.setdefault(name, {})
+            earlier = found[name].setdefault(text, {})
+            if known and earlier.get("allowed_parameters") != block.get("allowed_parameters"):
+                block["allowed_parameters"] = {}
             block["capabilities"] = [*earlier.get("capabilities", []), *block.get("capabilities", [])]
             earlier.update(block)
         else:

@@ -146,7 +146,7 @@ def _removal(resource: Resource) -> VaultChange:
 
 def _creation(resource: Resource) -> VaultChange:
     body = resource.settings if resource.create is None else resource.create
-    detail = written(parse_acl(body["policy"]) or {}) if resource.kind == "acl" else ""
+    detail = written(parse_acl(body["policy"], limits=True) or {}) if resource.kind == "acl" else ""
     return VaultChange("create", resource.thing, detail, resource.path, body, resource)
 
 
@@ -170,7 +170,8 @@ def _acl(names: VaultNames, seen: Look) -> tuple[list[VaultChange], list[VaultCh
     if not seen.differing or seen.found is None:
         return [], []
     resource = seen.resource
-    wanted, found = parse_acl(seen.wanted["policy"]) or {}, parse_acl(str(seen.found.get("policy", "")))
+    wanted = parse_acl(seen.wanted["policy"], limits=True) or {}
+    found = parse_acl(str(seen.found.get("policy", "")), limits=True)
     if found is None:
         # Somebody wrote what we can't read: nothing of it stays while the rest is being closed.
         kept, gone = {path: wanted[path] for path in wanted if path.startswith("auth/token/")}, "what can't be read"

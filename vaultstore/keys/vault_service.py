@@ -12,6 +12,7 @@ from vaultstore.errors import KeyServiceError, KeyServiceRefused
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import KEY_BYTES
 from vaultstore.keys.login import LoginEnded
+from vaultstore.keys.protocols import KeyVersions
 from vaultstore.keys.vault_client import Answer, VaultClient
 from vaultstore.keys.vault_names import VaultNames
 
@@ -64,8 +65,8 @@ class VaultKeyService(SecretHandle):
             keys.extend(_spread(chunk, [_data_key(result) for result in results]))
         return keys
 
-    def rewrap(self, category: str, items: Sequence[tuple[bytes, str]]) -> list[str | None]:
-        """Wrap again under the newest version, see KeyService. It takes the rights to unwrap and to wrap."""
+    def rewrap(self, category: str, items: Sequence[tuple[bytes, str]], *, reference: str = "") -> list[str | None]:
+        """Wrap again under the newest version, see KeyService. Vault audits `reference` with each request."""
         wraps: list[str | None] = []
         for chunk in self._chunks(items):
             batch = [
@@ -73,7 +74,8 @@ class VaultKeyService(SecretHandle):
                 for context, wrapped in chunk
                 if _sendable(context, wrapped)
             ]
-            results = self._batched("rewrap", self._names.category(category), batch, expect=(400,))
+            key = self._names.category(category)
+            results = self._batched("rewrap", key, batch, expect=(400,), request_id=reference)
             fresh = [None if result.get("error") else _required(result, "ciphertext") for result in results]
             wraps.extend(_spread(chunk, fresh))
         return wraps
@@ -88,6 +90,33 @@ class VaultKeyService(SecretHandle):
             digests.extend(_digest(_required(result, "hmac")) for result in results)
         return digests
 
+    def versions(self, category: str) -> KeyVersions:
+        """The versions of the category's key, see KeyService. One request."""
+        data = self._request("GET", self._key(category), None, 0, (), "").data
+        numbers = [data.get(f"{name}_version") for name in ("latest", "min_decryption", "min_available")]
+        newest, oldest, kept = (number if isinstance(number, int) else 0 for number in numbers)
+        if newest < 1:
+            raise KeyServiceRefused(f"the key service says nothing of the versions of {category}")
+        return KeyVersions(newest, max(1, oldest), max(1, kept))
+
+    def rotate(self, category: str) -> int:
+        """Add a version, see KeyService. Two requests."""
+        self._request("POST", f"{self._key(category)}/rotate", {}, 0, (), "")
+        return self.versions(category).newest
+
+    def retire(self, category: str, oldest: int) -> None:
+        """Close the versions before `oldest`, then trim them away, see KeyService. Two requests and one to look."""
+        found, key = self.versions(category), self._key(category)
+        if not 1 <= oldest <= found.newest:
+            raise KeyServiceRefused(f"the key for the category {category} has no version {oldest} to begin with")
+        if found.kept >= oldest:
+            return
+        # Vault trims nothing that may still be used, in either direction. The numbers never go down.
+        least = max(oldest, found.oldest)
+        closed = {"min_decryption_version": least, "min_encryption_version": least}
+        self._request("POST", f"{key}/config", closed, 0, (), "")
+        self._request("POST", f"{key}/trim", {"min_available_version": oldest}, 0, (), "")
+
     def attempt(self, path: str, body: object) -> int:
         """The status of one POST with this login's token, for who checks what it may do; its answer is dropped."""
         if not self._token:
@@ -100,6 +129,9 @@ class VaultKeyService(SecretHandle):
         if token:
             with contextlib.suppress(KeyServiceError):
                 self._client.request("POST", "auth/token/revoke-self", token=token)
+
+    def _key(self, category: str) -> str:
+        return f"{self._names.mount}/keys/{self._names.category(category)}"
 
     def _chunks(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
         for start in range(0, len(items), self._batch):

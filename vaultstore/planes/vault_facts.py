@@ -54,7 +54,7 @@ def facts_of(seen: Look) -> Iterator[Difference]:
 def _acl(thing: str, wanted: str, found: str) -> Iterator[Difference]:
     if wanted == found:
         return
-    expected, live = parse_acl(wanted) or {}, parse_acl(found)
+    expected, live = parse_acl(wanted, limits=True) or {}, parse_acl(found, limits=True)
     if live is None:
         yield Difference("too open", thing, written(expected), "a text that can't be read here")
         return

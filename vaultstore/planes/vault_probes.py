@@ -27,7 +27,7 @@ ACTOR = "vaultstore-verify"
 
 _KEY_BYTES = 32
 _CONTEXT = base64.b64encode(b"vaultstore/probe").decode()
-_OFTEN = {  # what no purpose may do with a key, asked of Vault and not tried: it would rotate or hand out a live key
+_OFTEN = {  # what hardly any purpose may do with a key, asked and not tried: it would rotate or hand out a live key
     "rotate": "keys/{}/rotate",
     "config": "keys/{}/config",
     "trim": "keys/{}/trim",
@@ -60,7 +60,7 @@ def probes(keys: VaultKeys, bound: BoundPolicy, access: KeyAccess, now: Callable
         try:
             yield Probe(Cell(name, f"JWT role {name}", "log in"), True, service is not None)
             yield from _tried(keys, name, rights, access, wraps, service)
-            yield from _asked(keys, name, access, service)
+            yield from _asked(keys, name, rights, access, service)
         finally:
             if service is not None:
                 service.close()
@@ -95,7 +95,7 @@ def _tried(
 ) -> Iterator[Probe]:
     names = keys.names
 
-    def probe(where: str, verb: str, expected: bool, path: str, body: dict[str, str]) -> Probe:
+    def probe(where: str, verb: str, expected: bool, path: str, body: object) -> Probe:
         found = service is not None and _allowed(service, f"{names.mount}/{path}", body)
         return Probe(Cell(purpose, where, verb), expected, found)
 
@@ -106,16 +106,24 @@ def _tried(
         fresh = {"plaintext": base64.b64encode(os.urandom(_KEY_BYTES)).decode(), "context": _CONTEXT}
         yield probe(where, "decrypt", opens, f"decrypt/{key}", opening)
         yield probe(where, "encrypt", seals, f"encrypt/{key}", fresh)
-        yield probe(where, "rewrap", opens and seals, f"rewrap/{key}", opening)
+        yield probe(where, "rewrap", category in rights.rewrap, f"rewrap/{key}", opening)
+        if category in rights.retire:
+            # What it is set to already, so that nothing changes should Vault take it.
+            beyond = {"deletion_allowed": False}
+            yield probe(where, "config beyond versions", False, f"keys/{key}/config", beyond)
     for index in access.indexes:
         body = {"input": base64.b64encode(b"vaultstore/probe").decode()}
         yield probe(f"index {index}", "hmac", index in rights.hmac, f"hmac/{names.index(index)}", body)
 
 
-def _asked(keys: VaultKeys, purpose: str, access: KeyAccess, service: VaultKeyService | None) -> Iterator[Probe]:
-    """Forbidden verbs: Vault says what the login may do at their paths. One request."""
+def _asked(
+    keys: VaultKeys, purpose: str, rights: PurposeKeys, access: KeyAccess, service: VaultKeyService | None
+) -> Iterator[Probe]:
+    """Verbs that are not tried: Vault says what the login may do at their paths. One request."""
     names = keys.names
     cells: dict[str, Cell] = {}
+    kept = {"rotate": rights.rotate, "config": rights.retire, "trim": rights.retire, "read the key": rights.kept}
+    expected = {Cell(purpose, f"category {name}", verb) for verb, found in kept.items() for name in found}
 
     def ask(where: str, verb: str, path: str) -> None:
         cells[path] = Cell(purpose, where, verb)
@@ -138,10 +146,10 @@ def _asked(keys: VaultKeys, purpose: str, access: KeyAccess, service: VaultKeySe
         ask(f"path {path}", "reach", path)
     allowed = {} if service is None else keys.capabilities(service, list(cells))
     for path, cell in cells.items():
-        yield Probe(cell, False, bool(allowed.get(path)))
+        yield Probe(cell, cell in expected, bool(allowed.get(path)))
 
 
-def _allowed(service: VaultKeyService, path: str, body: dict[str, str]) -> bool:
+def _allowed(service: VaultKeyService, path: str, body: object) -> bool:
     """Whether Vault did it. A 400 is a refusal too: it did not."""
     return service.attempt(path, body) < 300
 

@@ -20,8 +20,19 @@ class PurposeKeys:
     """Categories it writes, with the projections of their fields."""
     hmac: frozenset[str]
     """Blind indexes of the fields it searches or writes."""
+    rotate: frozenset[str] = frozenset()
+    """Categories whose keys it adds versions to."""
+    rewrap: frozenset[str] = frozenset()
+    """Categories whose wraps it has wrapped anew, unseen, under the newest version."""
+    retire: frozenset[str] = frozenset()
+    """Categories whose old versions it lets the key service forget."""
     ttl: int | None = field(default=None, compare=False)
     """The longest life of a login in seconds, where the key service has such; `digest` already tells it apart."""
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Categories whose versions it sees: those of which it keeps the keys in any way."""
+        return self.rotate | self.rewrap | self.retire
 
 
 @dataclass(frozen=True, slots=True)

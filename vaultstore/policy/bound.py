@@ -83,6 +83,7 @@ class BoundPolicy:
             unwrap=frozenset().union(*closure["read"].values()),
             wrap=frozenset().union(*closure["seals"].values()),
             hmac=frozenset(hmac),
+            **dict.fromkeys(purpose.keeps_keys, self.catalogue.categories),
             ttl=max(1, int(purpose.ttl.total_seconds())),
         )
 

@@ -34,6 +34,10 @@ def changes_of(pair: Pair, name: str) -> Iterator[Finding]:
     )
     approves = pair.place(*at, "approves")
     yield from added_and_removed(subject, old.approves, new.approves, "now approves", "no longer approves", approves)
+    keeps = pair.place(*at, "keeps_keys")
+    yield from added_and_removed(
+        subject, old.keeps_keys, new.keeps_keys, "may now, of keys,", "may no longer, of keys,", keeps
+    )
     for what, before, now, direction, key in _settings(old, new):
         if before != now:
             yield Finding(direction, subject, f"{what}: {before} -> {now}", pair.place(*at, key))
@@ -63,6 +67,8 @@ def reach_of(bound: BoundPolicy, name: str) -> str:
             parts.append(f"writes {written} of {model.name}")
     if purpose.approves:
         parts.append(f"approves {', '.join(sorted(purpose.approves))}")
+    if purpose.keeps_keys:
+        parts.append(f"may {', '.join(sorted(purpose.keeps_keys))} keys")
     return "; ".join(parts)
 
 

@@ -17,10 +17,14 @@ from vaultstore.policy.closure import seals_of
 from vaultstore.policy.model import Purpose
 from vaultstore.policy.rights import entry_of, granted_form, touches
 
-__all__ = ["OPERATIONS", "Excess", "excess", "lattice", "row_cells", "vault_cells", "verdict"]
+__all__ = ["OPERATIONS", "UPKEEP", "Excess", "excess", "lattice", "row_cells", "vault_cells", "verdict"]
 
 OPERATIONS = ("read", "search", "write")
 """What may be done with a field."""
+
+
+UPKEEP = {"rewrap": "rewrap", "rotate": "rotate", "config": "retire", "trim": "retire"}
+"""What is done to a category's key -> the verb of the policy that lets it be done."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,8 +79,8 @@ def row_cells(bound: BoundPolicy) -> Mapping[tuple[str, str, str], bool]:
 
 
 def vault_cells(bound: BoundPolicy) -> Mapping[tuple[str, str, str], bool]:
-    """The projection that Vault enforces: (purpose, ``category X``, ``decrypt`` or ``encrypt``) and (purpose,
-    ``index X``, ``hmac``) -> whether it is allowed. Each is the union over all models.
+    """The projection that Vault enforces: (purpose, ``category X``, ``decrypt``, ``encrypt`` or a verb of key upkeep)
+    and (purpose, ``index X``, ``hmac``) -> whether it is allowed. Each is the union over all models.
     """
     cells = {}
     for name, purpose in bound.purposes.items():
@@ -91,6 +95,9 @@ def vault_cells(bound: BoundPolicy) -> Mapping[tuple[str, str, str], bool]:
         for category in sorted(bound.catalogue.categories):
             cells[name, f"category {category}", "decrypt"] = category in read
             cells[name, f"category {category}", "encrypt"] = category in sealed
+            for operation, verb in UPKEEP.items():
+                cells[name, f"category {category}", operation] = verb in purpose.keeps_keys
+            cells[name, f"category {category}", "read the key"] = bool(purpose.keeps_keys)
         for index in bound.catalogue.indexes:
             cells[name, f"index {index}", "hmac"] = index in hashed
     return MappingProxyType(cells)

@@ -20,9 +20,9 @@ from vaultstore.policy.fields import (
     text,
     words,
 )
-from vaultstore.policy.model import Limit, ModelRead, Purpose, Requirements
+from vaultstore.policy.model import KEY_VERBS, Limit, ModelRead, Purpose, Requirements
 from vaultstore.policy.sections import Known, roles_of
-from vaultstore.policy.words import BASES, LABELS
+from vaultstore.policy.words import BASES, LABELS, hint, shown
 
 __all__ = ["KEYS", "read_purpose"]
 
@@ -36,6 +36,7 @@ KEYS = (
     "search",
     "write",
     "approves",
+    "keeps_keys",
     "requires",
     "limits",
     "batch",
@@ -76,6 +77,7 @@ def read_purpose(name: str, node: Table, known: Known) -> Purpose:
             known.purpose(word, place, f"{what}, approves")
             for word, place in (words(given["approves"], f"{what}, approves") if "approves" in given else ())
         ),
+        keeps_keys=_key_verbs(given["keeps_keys"], f"{what}, keeps_keys") if "keeps_keys" in given else frozenset(),
         requires=_requires(given["requires"], f"{what}, requires") if "requires" in given else Requirements(),
         limits=_limits(given["limits"], what, path, known) if "limits" in given else MappingProxyType({}),
         batch=number(given["batch"], f"{what}, batch", 1, _MAX_BATCH) if "batch" in given else 50,
@@ -87,6 +89,15 @@ def read_purpose(name: str, node: Table, known: Known) -> Purpose:
         ),
         timezone=known.timezone,
     )
+
+
+def _key_verbs(node: Node, what: str) -> frozenset[str]:
+    found = set()
+    for word, place in words(node, what):
+        if word not in KEY_VERBS:
+            raise place.error(f"{what}: {shown(word)} is not a verb of key upkeep{hint(word, KEY_VERBS)}")
+        found.add(word)
+    return frozenset(found)
 
 
 def _iri(node: Node, what: str) -> str:

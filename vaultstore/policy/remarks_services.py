@@ -26,6 +26,7 @@ def service_remarks(rules: Rules, catalogue: Catalogue) -> Iterator[Remark]:
     for service in rules.services.values():
         yield from _believed(service, rules)
         yield from _mixed(service, rules, catalogue)
+        yield from _handed(service, rules)
 
 
 def _served(name: str, purpose: Purpose, rules: Rules) -> Iterator[Remark]:
@@ -68,3 +69,16 @@ def _mixed(service: Service, rules: Rules, catalogue: Catalogue) -> Iterator[Rem
                 reason = f"{service.name} serves {barred[0].name}, open to {roles}, and {other.name}, which {what}"
                 place = rules.places.at("services", service.name, "purposes", other.name)
                 yield Remark(place, f"{reason}: {rule.place} keeps those apart")
+
+
+def _handed(service: Service, rules: Rules) -> Iterator[Remark]:
+    """Wraps are handed out to be wrapped anew, subject by subject unseen; with a key that opens them they are data."""
+    served = [rules.purposes[name] for name in sorted(service.purposes)]
+    for keeper in (purpose for purpose in served if "rewrap" in purpose.keeps_keys):
+        opening = [p.name for p in served if any(entry.categories for entry in p.read.values())]
+        if opening:
+            reason = (
+                f"{service.name} serves {keeper.name}, which is handed wraps, and {', '.join(opening)}, which opens"
+                " some: taken over, it reads without the gate. Give key upkeep a service of its own"
+            )
+            yield Remark(rules.places.at("services", service.name, "purposes", keeper.name), reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaultstore.policy.model import KEEPS
+from vaultstore.policy.model import KEEPS, KEY_VERBS
 from vaultstore.policy.words import BASES, LABELS
 
 __all__ = ["schema"]
@@ -137,6 +137,7 @@ def _purpose() -> _Json:
             "search": _by_model("Fields it may search by equality.", _list("Fields.", _form(f"^{_WORD}$"))),
             "write": _by_model("Source categories that it writes.", _list("Categories.", category, empty=True)),
             "approves": _list("Purposes whose access requests it may approve.", _form(_PURPOSE)),
+            "keeps_keys": _list("Upkeep of the categories' keys; nothing is opened by it.", {"enum": list(KEY_VERBS)}),
             "requires": _requires(),
             "limits": _limits(),
             "batch": _whole("Objects that one disclosure opens at most.", 1, 1000, default=50),

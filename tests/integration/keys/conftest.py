@@ -25,6 +25,15 @@ ACCESS = KeyAccess(
         ),
         "sales.outreach": PurposeKeys("sha256:s1", frozenset({"sales_card"}), frozenset(), frozenset()),
         "care.complaint": PurposeKeys("sha256:c1", frozenset({"contact"}), frozenset(), frozenset({"Member.phone"})),
+        "maintenance.keys": PurposeKeys(
+            "sha256:m1",
+            frozenset(),
+            frozenset(),
+            frozenset(),
+            rotate=frozenset({"contact", "identity"}),
+            rewrap=frozenset({"contact", "identity"}),
+            retire=frozenset({"contact"}),
+        ),
     },
 )
 

@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from vaultstore.errors import KeyServiceRefused
-from vaultstore.keys import KeyService, LocalKeys, LoginEnded, VaultKeys
+from vaultstore.keys import KeyService, KeyVersions, LocalKeys, LoginEnded, VaultKeys
 from vaultstore.policy.access import KeyAccess
 from vaultstore.testing.logins import login_token
 
@@ -117,11 +117,13 @@ def test_a_batch_in_which_nothing_opens_is_answered_too(registration: KeyService
         "{}:v-1:AAAA",
     ],
 )
-def test_what_is_no_wrap_is_none_and_its_neighbours_open(registration: KeyService, junk: str, scheme: str) -> None:
+def test_what_is_no_wrap_is_none_and_its_neighbours_open(
+    login: Callable[..., KeyService], registration: KeyService, junk: str, scheme: str
+) -> None:
     (wrapped,) = registration.wrap("contact", [(b"context", bytes(32))])
     items = [(b"context", junk.format(scheme)), (b"context", wrapped)]
     assert opened(registration, "contact", items) == [None, bytes(32)]
-    assert registration.rewrap("contact", items)[0] is None
+    assert login("maintenance.keys").rewrap("contact", items)[0] is None
 
 
 def test_a_wrap_of_one_category_does_not_open_as_another(registration: KeyService) -> None:
@@ -137,17 +139,76 @@ def test_only_a_data_key_under_a_context_is_wrapped(registration: KeyService, it
         registration.wrap("contact", [(b"context", bytes(32)), item])
 
 
-def test_rewrapping_takes_the_newest_version_and_keeps_the_data_key(keys: AnyKeys, registration: KeyService) -> None:
+def test_rewrapping_takes_the_newest_version_and_keeps_the_data_key(
+    keys: AnyKeys, login: Callable[..., KeyService], registration: KeyService
+) -> None:
     wraps = registration.wrap("contact", list(zip(contexts(3), data_keys(3), strict=True)))
     assert keys.rotate("contact") == 2
     items = list(zip([contexts(3)[0], b"another", contexts(3)[2]], wraps, strict=True))
-    first, second, third = registration.rewrap("contact", items)
+    first, second, third = login("maintenance.keys").rewrap("contact", items, reference="entry-1")
     assert first is not None
     assert third is not None
     assert first.split(":")[1] == third.split(":")[1] == "v2"
     assert second is None
     assert opened(registration, "contact", [(contexts(3)[0], first), (contexts(3)[1], wraps[1])]) == data_keys(2)
     assert registration.wrap("contact", [(b"context", bytes(32))])[0].split(":")[1] == "v2"
+
+
+def test_an_old_version_opens_until_it_is_retired_and_never_again(
+    keys: AnyKeys, login: Callable[..., KeyService], registration: KeyService
+) -> None:
+    upkeep = login("maintenance.keys")
+    old = list(
+        zip(contexts(2), registration.wrap("contact", list(zip(contexts(2), data_keys(2), strict=True))), strict=True)
+    )
+    assert upkeep.versions("contact") == KeyVersions(1, 1, 1)
+    assert upkeep.rotate("contact") == 2
+    (fresh,) = upkeep.rewrap("contact", old[:1])
+    assert fresh is not None
+    assert opened(registration, "contact", old) == data_keys(2)
+    for _ in range(2):  # doing it again does no harm
+        upkeep.retire("contact", 2)
+        assert upkeep.versions("contact") == KeyVersions(2, 2, 2)
+    assert opened(registration, "contact", [*old, (old[0][0], fresh)]) == [None, None, data_keys(1)[0]]
+    assert upkeep.rewrap("contact", old) == [None, None]
+    assert registration.wrap("contact", [(b"context", bytes(32))])[0].split(":")[1] == "v2"
+    upkeep.retire("contact", 1)  # what is forgotten stays so
+    assert upkeep.versions("contact") == KeyVersions(2, 2, 2)
+    with pytest.raises(KeyServiceRefused, match="no version 3"):
+        upkeep.retire("contact", 3)
+
+
+def test_who_keeps_keys_opens_and_seals_nothing(login: Callable[..., KeyService], registration: KeyService) -> None:
+    upkeep = login("maintenance.keys")
+    (wrapped,) = registration.wrap("contact", [(b"context", bytes(32))])
+    (card,) = registration.wrap("sales_card", [(b"context", bytes(32))])
+    assert upkeep.rotate("identity") == 2
+    for action in (
+        lambda: opened(upkeep, "contact", [(b"context", wrapped)]),
+        lambda: upkeep.wrap("contact", [(b"context", bytes(32))]),
+        lambda: upkeep.hmac("Member.phone", [b"1"]),
+        lambda: upkeep.rewrap("sales_card", [(b"context", card)]),
+        lambda: upkeep.rotate("sales_card"),
+        lambda: upkeep.versions("sales_card"),
+        lambda: upkeep.retire("identity", 2),  # rotated and rewrapped by it, and retired by somebody else
+        lambda: upkeep.retire("sales_card", 2),
+    ):
+        with pytest.raises(KeyServiceRefused, match=r"maintenance\.keys may not"):
+            action()
+
+
+def test_who_reads_or_writes_keeps_no_keys(login: Callable[..., KeyService], registration: KeyService) -> None:
+    (wrapped,) = registration.wrap("contact", [(b"context", bytes(32))])
+    for service in (registration, login("sales.outreach"), login("care.complaint")):
+        for action in (
+            lambda service=service: service.rewrap("contact", [(b"context", wrapped)]),
+            lambda service=service: service.rotate("contact"),
+            lambda service=service: service.versions("contact"),
+            lambda service=service: service.retire("contact", 1),
+        ):
+            with pytest.raises(KeyServiceRefused, match="may not"):
+                action()
+    assert login("maintenance.keys").versions("contact") == KeyVersions(1, 1, 1)
 
 
 def test_digests_depend_on_index_and_value_alone(login: Callable[..., KeyService]) -> None:

@@ -82,10 +82,14 @@ def proxy(openbao: OpenBaoServer) -> Iterator[Proxy]:
 def every_call(keys: VaultKeys, access: KeyAccess, token: str) -> list[Callable[[], object]]:
     service = keys.login(token)
     (wrapped,) = service.wrap("contact", [(CONTEXT, DATA_KEY)])
+    upkeep = keys.login(login_token(keys, access, "maintenance.keys"))
     return [
+        lambda: upkeep.rewrap("contact", [(CONTEXT, wrapped)]),
+        lambda: upkeep.rotate("contact"),
+        lambda: upkeep.versions("contact"),
+        lambda: upkeep.retire("contact", 1),
         lambda: service.wrap("contact", [(CONTEXT, DATA_KEY)]),
         lambda: service.unwrap("contact", [(CONTEXT, wrapped)], reference="r"),
-        lambda: service.rewrap("contact", [(CONTEXT, wrapped)]),
         lambda: service.hmac("Member.phone", [NEEDLE]),
         lambda: keys.sign("tokens", NEEDLE),
         lambda: keys.public_keys("tokens"),

@@ -68,7 +68,11 @@ def _try_every_cell(openbao: OpenBaoServer, keys: VaultKeys, bound: BoundPolicy,
             assert allowed("decrypt", key, opened) == (category in unwrap), (purpose, "decrypt", category)
             sealed = {"plaintext": _DATA_KEY, "context": _CONTEXT}
             assert allowed("encrypt", key, sealed) == (category in wrap), (purpose, "encrypt", category)
-            assert allowed("rewrap", key, opened) == (category in unwrap & wrap), (purpose, "rewrap", category)
+            assert allowed("rewrap", key, opened) == ("rewrap" in says.get("keeps_keys", ())), (
+                purpose,
+                "rewrap",
+                category,
+            )
             for verb in ("datakey/plaintext", "datakey/wrapped", "sign", "hmac", "verify"):
                 assert not allowed(verb, key, {"input": "aGk=", "context": _CONTEXT}), (purpose, verb, category)
         for index in bound.catalogue.indexes:

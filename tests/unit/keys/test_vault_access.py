@@ -15,17 +15,29 @@ from vaultstore.policy.access import PurposeKeys
 NAMES = VaultNames("transit", "vs-", "jwt")
 some = st.frozensets(st.sampled_from(["contact", "identity", "sales_card", "browsing"]))
 rights = st.builds(
-    PurposeKeys, st.just("sha256:1"), some, some, st.frozensets(st.sampled_from(["Member.phone", "A.b"]))
+    PurposeKeys,
+    st.just("sha256:1"),
+    some,
+    some,
+    st.frozensets(st.sampled_from(["Member.phone", "A.b"])),
+    rotate=some,
+    rewrap=some,
+    retire=some,
 )
 
 
 @given(rights)
 def test_an_acl_allows_exactly_what_the_purpose_may(given_rights: PurposeKeys) -> None:
     text = acl_text(NAMES, "sales.outreach", given_rights)
-    allowed = dict(re.findall(r'path "([^"]+)" \{\n  capabilities = \["(\w+)"\]\n\}\n', text))
+    block = r'path "([^"]+)" \{\n  capabilities = \["(\w+)"\]\n(?:  allowed_parameters = .*\n)?\}\n'
+    allowed = dict(re.findall(block, text))
     expected = {f"transit/decrypt/vs-cat-{name}": "update" for name in given_rights.unwrap}
     expected |= {f"transit/encrypt/vs-cat-{name}": "update" for name in given_rights.wrap}
-    expected |= {f"transit/rewrap/vs-cat-{name}": "update" for name in given_rights.wrap & given_rights.unwrap}
+    expected |= {f"transit/rewrap/vs-cat-{name}": "update" for name in given_rights.rewrap}
+    expected |= {f"transit/keys/vs-cat-{name}/rotate": "update" for name in given_rights.rotate}
+    expected |= {f"transit/keys/vs-cat-{name}": "read" for name in given_rights.kept}
+    for verb in ("config", "trim"):
+        expected |= {f"transit/keys/vs-cat-{name}/{verb}": "update" for name in given_rights.retire}
     expected |= {f"transit/hmac/vs-idx-{name}": "update" for name in given_rights.hmac}
     assert allowed == expected | {"auth/token/lookup-self": "read", "auth/token/revoke-self": "update"}
     assert text.count("path ") == len(allowed)

@@ -90,13 +90,50 @@ def test_what_is_not_understood_is_not_guessed_at(text: str) -> None:
     assert parse_acl(text) is None
 
 
-def test_rights_come_with_the_tokens_own_end_and_rewrap_takes_both() -> None:
+def test_rights_come_with_the_tokens_own_end_and_who_opens_and_seals_rewraps_nothing() -> None:
     keys = PurposeKeys("d", frozenset({"contact"}), frozenset({"contact", "card"}), frozenset({"Member.phone"}))
     assert written(rights_of(NAMES, keys)) == (
         "read auth/token/lookup-self, update auth/token/revoke-self, update transit/decrypt/vs-cat-contact, "
         "update transit/encrypt/vs-cat-card, update transit/encrypt/vs-cat-contact, "
-        "update transit/hmac/vs-idx-Member.phone, update transit/rewrap/vs-cat-contact"
+        "update transit/hmac/vs-idx-Member.phone"
     )
+
+
+def test_who_keeps_keys_sets_versions_and_nothing_else_of_a_key() -> None:
+    none, one = frozenset[str](), frozenset({"contact"})
+    keys = PurposeKeys("d", none, none, none, rotate=one, rewrap=one, retire=one)
+    assert written(rights_of(NAMES, keys)) == (
+        "read auth/token/lookup-self, update auth/token/revoke-self, read transit/keys/vs-cat-contact, "
+        "update(min_decryption_version,min_encryption_version) transit/keys/vs-cat-contact/config, "
+        "update transit/keys/vs-cat-contact/rotate, update(min_available_version) transit/keys/vs-cat-contact/trim, "
+        "update transit/rewrap/vs-cat-contact"
+    )
+    text = acl_text(NAMES, "maintenance.keys", keys)
+    assert parse_acl(text, limits=True) == rights_of(NAMES, keys)
+    assert 'allowed_parameters = { "min_decryption_version" = [], "min_encryption_version" = [] }' in text
+    assert "exportable" not in text
+    plain = parse_acl(text)
+    assert plain is not None
+    assert plain["transit/keys/vs-cat-contact/config"] == {"update"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'path "x" { capabilities = ["update"] }',
+        'path "x" { capabilities = ["update"] allowed_parameters = {} }',
+        'path "x" { capabilities = ["update"] allowed_parameters = { "*" = [] "a" = [] } }',
+        'path "x" { capabilities = ["update"] allowed_parameters = {"a" = []} } path "x" { capabilities = ["update"] }',
+        '{"path": {"x": {"capabilities": ["update"], "allowed_parameters": {"*": []}}}}',
+    ],
+)
+def test_a_limit_that_limits_nothing_is_none(text: str) -> None:
+    assert parse_acl(text, limits=True) == {"x": {"update"}}
+
+
+def test_limits_are_of_requests_that_have_parameters() -> None:
+    text = 'path "x" { capabilities = ["read", "update"] allowed_parameters = { "b" = [], "a" = ["1"] } }'
+    assert parse_acl(text, limits=True) == {"x": {"read", "update(a=['1'],b)"}}
 
 
 def test_the_first_line_says_whose_an_acl_is() -> None:

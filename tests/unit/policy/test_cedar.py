@@ -23,7 +23,7 @@ from vaultstore.catalogue import Catalogue
 from vaultstore.errors import IssueDenied, PolicyError
 from vaultstore.orm import ModelRegistry
 from vaultstore.policy import BoundPolicy
-from vaultstore.policy.lattice import OPERATIONS, lattice, row_cells, vault_cells
+from vaultstore.policy.lattice import OPERATIONS, UPKEEP, lattice, row_cells, vault_cells
 from vaultstore.tokens import Issuer
 
 READ_WRITE = ("read", "write")
@@ -83,8 +83,12 @@ def keys_agree(bound: BoundPolicy, cedar: Cedar) -> None:
         assert (rights.unwrap, rights.wrap, rights.hmac) == (unwrap, wrap, hmac), name
         allowed = {(where, verb) for (who, where, verb), yes in cells.items() if who == name and yes}
         expected = {(f"category {c}", "decrypt") for c in unwrap} | {(f"category {c}", "encrypt") for c in wrap}
+        # Cedar has no say in the upkeep of keys: that is of every category, and the policy's own word.
+        kept = {verb for verb, word in UPKEEP.items() if word in purpose.get("keeps_keys", ())}
+        kept |= {"read the key"} if kept else set()
+        expected |= {(f"category {c}", verb) for c in bound.catalogue.categories for verb in kept}
         assert allowed == expected | {(f"index {i}", "hmac") for i in hmac}, name
-    assert len(cells) == len(bound.purposes) * (2 * len(bound.catalogue.categories) + len({*bound.catalogue.indexes}))
+    assert len(cells) == len(bound.purposes) * (7 * len(bound.catalogue.categories) + len({*bound.catalogue.indexes}))
 
 
 def test_the_shipped_policy_means_what_cedar_makes_of_it(shipped: tuple[BoundPolicy, Cedar]) -> None:

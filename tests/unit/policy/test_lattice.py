@@ -9,6 +9,7 @@ import pytest
 
 from vaultstore.catalogue import Field, Index, Model, Projection
 from vaultstore.policy import BoundPolicy, Excess, Policy, excess, lattice, matrix, row_cells, vault_cells
+from vaultstore.policy.lattice import UPKEEP
 
 from .catalogue import members
 from .samples import SMALL, changed
@@ -42,9 +43,12 @@ def test_vaults_cells_are_what_its_key_access_is_made_of(bound: BoundPolicy) -> 
         for category in access.categories:
             assert cells[name, f"category {category}", "decrypt"] == (category in keys.unwrap)
             assert cells[name, f"category {category}", "encrypt"] == (category in keys.wrap)
+            for operation, verb in UPKEEP.items():
+                assert cells[name, f"category {category}", operation] == (category in getattr(keys, verb))
+            assert cells[name, f"category {category}", "read the key"] == (category in keys.kept)
         for index in access.indexes:
             assert cells[name, f"index {index}", "hmac"] == (index in keys.hmac)
-    assert len(cells) == len(bound.purposes) * (2 * len(access.categories) + len(access.indexes))
+    assert len(cells) == len(bound.purposes) * (7 * len(access.categories) + len(access.indexes))
 
 
 def test_a_projection_beside_its_source_is_still_a_key_of_vaults() -> None:
