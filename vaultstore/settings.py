@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from vaultstore.keys import Keys, LocalKeys, VaultKeys
 
 if TYPE_CHECKING:
     from vaultstore.issuer.client import IssuerClient
+    from vaultstore.lifecycle.retention import Retention
 
 __all__ = ["FILE_NAME", "Settings", "listed"]
 
@@ -22,6 +25,9 @@ FILE_NAME = "vaultstore.toml"
 _SECRETS = frozenset({"vault_token"})
 """Settings that a file must not hold: they come from the environment only."""
 
+_LIFE = "retention_"
+_SPAN = re.compile(r"(\d{1,5})(h|d|w)", re.ASCII)
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _KINDS = {str: "a string", bool: "true or false", int: "a whole number"}
 
 
@@ -67,6 +73,15 @@ class Settings:
     """Names the audit log in its checkpoints, as ``example.com/members``; ``""``: ``vaultstore.local/<issuer>``."""
     witnesses: str = ""
     """Who signs checkpoints too, ``KEY@URL`` each, with commas between."""
+    journal: str = ""
+    """File that takes down erasures and their like, on another disk than the databases; ``""``: none is kept."""
+    kept_checkpoints: str = ""
+    """Folder of kept checkpoints: a store whose log does not continue the newest one does not open."""
+    retention_vault_snapshots: str = ""
+    """How long snapshots of Vault are kept, as ``30d``; ``""``: unknown. So are the three that follow."""
+    retention_keyring_backups: str = ""
+    retention_data_backups: str = ""
+    retention_wal_archives: str = ""
 
     def __repr__(self) -> str:
         return f"<Settings {self.folder}>"
@@ -105,6 +120,11 @@ class Settings:
             for name, kind in kinds.items()
             if (text := environ.get(f"VAULTSTORE_{name.upper()}"))
         }
+        for name in filter(_is_life, (*table, *overrides)):
+            if name in overrides:
+                _days(f"VAULTSTORE_{name.upper()}", str(overrides[name]))
+            else:
+                _days(f"{path}: {name}", table[name])
         return cls(folder=folder, **{**table, **overrides})
 
     def save(self) -> Path:
@@ -137,6 +157,24 @@ class Settings:
     def log_origin(self) -> str:
         """The name of the audit log."""
         return self.audit_origin or f"vaultstore.local/{self.issuer}"
+
+    @property
+    def retention(self) -> Retention:
+        """How long copies are kept. Raises SettingsError."""
+        from vaultstore.lifecycle.retention import Retention
+
+        names = [f.name for f in fields(self) if _is_life(f.name)]
+        return Retention(**{name.removeprefix(_LIFE): _days(name, getattr(self, name)) for name in names})
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal's file, or None where none is kept."""
+        return self.folder / self.journal if self.journal else None
+
+    @property
+    def checkpoints_path(self) -> Path | None:
+        """Folder of kept checkpoints, or None."""
+        return self.folder / self.kept_checkpoints if self.kept_checkpoints else None
 
     @property
     def policy_path(self) -> Path:
@@ -179,6 +217,18 @@ class Settings:
 def listed(text: str) -> tuple[str, ...]:
     """The parts of a setting that lists things with commas between."""
     return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _is_life(name: str) -> bool:
+    return name.startswith(_LIFE)
+
+
+def _days(place: str, text: str) -> timedelta | None:
+    """How long copies are kept; None where nobody said. Raises SettingsError that names the place."""
+    match = _SPAN.fullmatch(text)
+    if text and match is None:
+        raise SettingsError(f"{place} must be how long copies are kept, as 30d or 12h, or empty where that is unknown")
+    return None if match is None else timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _parsed(name: str, text: str, kind: type) -> str | bool | int:

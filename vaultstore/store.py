@@ -22,6 +22,7 @@ from vaultstore.grants import Actor, Grant, Ticket
 from vaultstore.keys import Keys, KeyService
 from vaultstore.lifecycle.facades import Facades
 from vaultstore.lifecycle.journal import Journal, NoJournal
+from vaultstore.lifecycle.journals import held_to, require_open
 from vaultstore.lifecycle.parts import Parts
 from vaultstore.lifecycle.retention import Retention
 from vaultstore.orm import ModelRegistry, PurposeSession
@@ -129,7 +130,9 @@ class Store(Facades):
         postgres_strict: bool = False,
         origin: str = "",
         retention: Retention | None = None,
-        journal: Journal | None = None,
+        journal: str | Path | None = None,
+        kept_checkpoints: str | Path | None = None,
+        replaying: bool = False,
     ) -> Store:
         """Open a store.
 
@@ -144,9 +147,11 @@ class Store(Facades):
         it works only on a database that demands tickets.
 
         `origin` names the audit log in its checkpoints and proofs (``vaultstore.local/<issuer>`` by default),
-        `retention` says how long copies are kept, and `journal` takes down what must hold after a restore.
+        `retention` says how long copies are kept, and the file `journal` takes down what must hold after a restore.
+        A store that is behind it does not open, nor one whose log does not continue the checkpoints in the folder
+        `kept_checkpoints`; with `replaying` it opens to be brought up to it, and takes no tokens.
 
-        Raises SettingsError (database), ModelError (models) and PolicyError (a policy that doesn't fit the models).
+        Raises SettingsError (database, journal), ModelError (models) and PolicyError (a policy that doesn't fit the models).
         """
         bases = tuple(models) if isinstance(models, Iterable) else (models,)
         registry = ModelRegistry(*bases)
@@ -156,9 +161,12 @@ class Store(Facades):
             engine = members_engine(database, resources)
             if postgres_strict and engine.dialect.name != "postgresql":
                 raise SettingsError("postgres_strict: only PostgreSQL can demand tickets")
+            gate_side = gate_engine(engine, gate, resources)
+            name = origin or f"vaultstore.local/{issuer}"
+            held = held_to(gate_side, name, keys, journal, kept_checkpoints, replaying=replaying)
             return cls(
                 engine,
-                gate_engine(engine, gate, resources),
+                gate_side,
                 keys=keys,
                 policy=bound,
                 models=registry,
@@ -169,9 +177,9 @@ class Store(Facades):
                 issuer_client=issuer_client,
                 jwks=None if jwks is None else JwksKeys.at(jwks),
                 postgres_strict=postgres_strict,
-                origin=origin,
+                origin=name,
                 retention=retention,
-                journal=journal,
+                journal=held,
             )
         except BaseException:
             resources.close()
@@ -186,6 +194,7 @@ class Store(Facades):
             for metadata in self._metadata:
                 metadata.create_all(self.engine)
             records.create_all(self.engine, self._gate_engine)
+            self.projections.note()
         self.publish()
 
     def publish(self) -> None:
@@ -246,8 +255,10 @@ class Store(Facades):
     def verify(self, token: str) -> Grant:
         """Check a token and return what it grants. Raises TokenInvalid or TokenExpired.
 
-        Revocation is the gate's to check, at every disclosure.
+        Revocation is the gate's to check, at every disclosure. Raises UnsupportedOperation in a store that is opened to
+        be replayed.
         """
+        require_open(self.parts.journal)
         return self._verifier.verify(token)
 
     def revoke(self, *, jti: str | None = None, actor: str | None = None, before: datetime | None = None) -> None:
@@ -313,7 +324,7 @@ class Store(Facades):
         if self._strict:
             self._plane()
         return PurposeSession(
-            self.engine,
+            options.pop("bind", self.engine),
             opened=opened,
             gate=self.gate,
             models=self.models,

@@ -26,8 +26,8 @@ __all__ = ["PolicyAndModels", "load_models", "model_named", "open_store", "polic
 
 
 @contextmanager
-def open_store(folder: Path) -> Iterator[Store]:
-    """Open the store in `folder`, and close it with its keys at the end of the block.
+def open_store(folder: Path, *, replaying: bool = False) -> Iterator[Store]:
+    """Open the store in `folder`, and close it with its keys at the end of the block; `replaying`: see `Store.open`.
 
     Raises SettingsError where a part of it is missing: opening never makes an empty key file or database.
     """
@@ -52,6 +52,11 @@ def open_store(folder: Path) -> Iterator[Store]:
                 issuer_client=client,
                 jwks=settings.jwks or None,
                 postgres_strict=settings.postgres_strict,
+                origin=settings.log_origin,
+                retention=settings.retention,
+                journal=settings.journal_path,
+                kept_checkpoints=settings.checkpoints_path,
+                replaying=replaying,
             )
         )
 

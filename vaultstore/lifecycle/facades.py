@@ -6,7 +6,11 @@ from vaultstore.lifecycle.approvals import Approvals
 from vaultstore.lifecycle.cases import Cases
 from vaultstore.lifecycle.consents import Consents
 from vaultstore.lifecycle.jobs import Jobs
+from vaultstore.lifecycle.journal_replay import Facades as Doers
+from vaultstore.lifecycle.journals import Journals
+from vaultstore.lifecycle.keyring_dump import KeyringDump
 from vaultstore.lifecycle.parts import Parts
+from vaultstore.lifecycle.projections import Projections
 from vaultstore.lifecycle.revocations import Revocations
 from vaultstore.lifecycle.subjects import Subjects
 
@@ -20,6 +24,9 @@ class Facades:
     cases: Cases
     subjects: Subjects
     jobs: Jobs
+    projections: Projections
+    journal: Journals
+    keyring_dump: KeyringDump
     parts: Parts
     """What the facades work with; not for callers."""
 
@@ -27,7 +34,10 @@ class Facades:
         self.parts = parts
         self.consents = Consents(parts.ledger)
         self.cases = Cases(parts.ledger)
-        self.subjects = Subjects(parts.ledger)
+        self.subjects = Subjects(parts.ledger, parts)
         self.jobs = Jobs(parts.engine)
+        self.projections = Projections(parts, self.jobs)
         self._approvals = Approvals(parts.ledger, parts.gate)
-        self._revocations = Revocations(parts.ledger)
+        self._revocations = Revocations(parts.ledger, parts.journal)
+        self.journal = Journals(Doers(parts, self.subjects, self.consents, self._revocations))
+        self.keyring_dump = KeyringDump(parts)

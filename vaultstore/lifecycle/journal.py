@@ -132,7 +132,9 @@ class FileJournal:
         if known is None:
             raise SettingsError("the database has no table for it: run the migrations")
         if known.journals:
-            raise AuditError(f"the journal {self.file.path} is gone, so nothing was done: see `vaultstore journal status`")
+            raise AuditError(
+                f"the journal {self.file.path} is gone, so nothing was done: see `vaultstore journal status`"
+            )
         return self.file.begin(self.store, known.keeper, datetime.now().astimezone())
 
     def _committing(self, connection: sa.Connection) -> None:
@@ -187,5 +189,3 @@ def _standing(connection: sa.Connection) -> Standing | None:
 def _reason(error: Exception) -> str:
     cause = getattr(error, "orig", None)
     return (getattr(cause, "sqlstate", None) or type(cause).__name__) if cause is not None else str(error)
-
-

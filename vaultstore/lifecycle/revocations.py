@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from vaultstore.errors import UnsupportedOperation
+from vaultstore.lifecycle.journal import Journal, NoJournal
 from vaultstore.lifecycle.records import Registry
 from vaultstore.records import revocations
 from vaultstore.tokens.verify import LEEWAY
@@ -15,8 +16,8 @@ __all__ = ["Revocations"]
 class Revocations:
     """Revokes one token, or all that an actor holds."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, journal: Journal | None = None) -> None:
+        self._registry, self._journal = registry, journal or NoJournal()
 
     def __repr__(self) -> str:
         return "<Revocations>"
@@ -41,3 +42,4 @@ class Revocations:
         with self._registry.gate() as connection:
             until = None if actor is None else before or now + timedelta(seconds=LEEWAY)
             revocations.add(connection, now, jti=jti, actor=actor, before=until, reason=reason)
+            self._journal.append("revoke", connection=connection, jti=jti, actor=actor, before=until, at=now)

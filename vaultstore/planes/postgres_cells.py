@@ -101,7 +101,7 @@ def functions_of_role(purpose: Purpose) -> frozenset[str]:
 
 def functions_of_login(bound: BoundPolicy, purposes: Iterable[str]) -> frozenset[str]:
     """The gate's functions that the login of a service with these purposes calls."""
-    found = {*_ALWAYS, "vs_check"}
+    found = {*_ALWAYS, "vs_check", "vs_standing", "vs_journal_hold", "vs_journal_done"}
     for purpose in (bound.purpose(name) for name in purposes):
         found |= _READ if purpose.read else set()
         found |= _WRITE if purpose.write else set()

@@ -25,6 +25,9 @@ CONTEXT: Final = frozenset({
 _READ = frozenset({"vs_admit", "vs_wraps"})
 _WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
 _SEARCH = frozenset({"vs_search", "vs_found"})
+_JOURNAL = frozenset({"vs_standing", "vs_journal_hold", "vs_journal_done"})
+"""How far the database has come, for whoever opens a store; and a journal in the login's own name, and no other's."""
+_COUNTED = frozenset({"claim", "assign", "contact"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +119,13 @@ def purpose_functions(purpose: Purpose) -> frozenset[str]:
 
 def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
     """Functions that the login of a service calls: what the verbs of its purposes take."""
-    found = {*CONTEXT, "vs_check"}
+    found = {*CONTEXT, "vs_check", *_JOURNAL}
     for purpose in map(bound.purpose, service.purposes):
         found |= _READ if purpose.read else frozenset()
         found |= _WRITE if purpose.write else frozenset()
         found |= _SEARCH if purpose.search else frozenset()
         found |= {"vs_approve"} if purpose.approves else frozenset()
+        found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else frozenset()
     return frozenset(found)
 
 
@@ -135,6 +139,7 @@ _HELD = _kept("subject state", _SUBJECT, "changed_at")
 
 _JOB = "id kind about open started_at finished_at"
 _RANGE = "job number after until rows at step done failed finished holder held_at"
+_PROJECTION = "model field projection fingerprint left_out recorded_at"
 
 KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     "approvals": {
@@ -158,6 +163,7 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
         "vs_jobs": _kept(_JOB, "id kind about open started_at", "open finished_at"),
         "vs_job_ranges": _kept(_RANGE, _RANGE, "at step done failed finished holder held_at"),
         "vs_job_failures": _kept("job key reason", "job key reason failed_at"),
+        "vs_projections": _kept(_PROJECTION, _PROJECTION, "fingerprint left_out recorded_at"),
     },
     "revocations": {"vs_revocations": _kept("id", "jti actor before revoked_at reason")},
     "states": {

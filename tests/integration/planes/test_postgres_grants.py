@@ -203,7 +203,7 @@ def test_a_login_that_keeps_one_record_runs_that_facade_and_no_other(store: Post
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld, service: str) -> None:
     context = {"vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_actor_role", "vs_attribute"}
-    wanted = {*context, "vs_attribute_uuid", "vs_check"}
+    wanted = {*context, "vs_attribute_uuid", "vs_check", "vs_standing", "vs_journal_hold", "vs_journal_done"}
     for purpose in (POLICY.purpose(name) for name in POLICY.services[service].purposes):
         wanted |= {"vs_admit", "vs_wraps"} if purpose.read else set()
         wanted |= {"vs_seal", "vs_mint", "vs_withhold", "vs_collide"} if purpose.write else set()
