@@ -26,6 +26,7 @@ class Closure:
     write: _Rights
     seals: _Rights
     approves: frozenset[str]
+    keeps_keys: frozenset[str]
     consent: str | None
     case: bool
     approvals: int
@@ -86,6 +87,7 @@ def parse_closure(text: str, digest: str) -> Closure | None:
         write=_rights(content["write"]),
         seals=_rights(content["seals"]),
         approves=frozenset(content["approves"]),
+        keeps_keys=frozenset(content.get("keeps_keys", ())),
         consent=requires["consent"],
         case=requires["case"],
         approvals=requires["approvals"],

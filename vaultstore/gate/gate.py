@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 
 from vaultstore.catalogue import Catalogue
 from vaultstore.envelope import wrap_context
-from vaultstore.errors import UnsupportedOperation
+from vaultstore.errors import AccessDenied, UnsupportedOperation
 from vaultstore.gate.claims import Claims
+from vaultstore.gate.indexing import collision, digests, former_digests, rotated, versions_of
 from vaultstore.gate.ledger import Ledger, Wrap
 from vaultstore.gate.minting import by_category, new_keys, wrapped
 from vaultstore.gate.opened import OpenGrant
@@ -20,6 +21,7 @@ from vaultstore.gate.refusals import ENDED, denial, refusal
 from vaultstore.gate.scopes import pairs_of
 from vaultstore.grants import Grant
 from vaultstore.keys import KeyService
+from vaultstore.records.index_versions import FIRST, Versions
 
 __all__ = ["Gate"]
 
@@ -142,18 +144,24 @@ class Gate:
         self._deny_first(admission.refused, claims, what)
         self._on_step("checked")
         # Before any lock is taken in the row's transaction: a slow key service must hold nobody up.
-        digests = {index: _digests(opened, index, items) for index, items in values.items()}
+        versions = versions_of(values, admission.versions)
+        indexed, former = self._digests(opened, model, values, versions)
         reused = opened.cache.reusable(needs, self._clock())
-        while True:  # once, but for the race below
+        while True:  # once, but for the races below
             fresh = new_keys(need for need in needs if need not in reused)
             mints = wrapped(opened, fresh)
             self._on_step("wrapped")
             held = [(*need, key_id) for need, (key_id, _) in reused.items()]
-            minting = self._ledger.mint(connection, claims, admission.entry, asked, mints, held)
+            minting = self._ledger.mint(connection, claims, admission.entry, asked, mints, held, versions)
             if minting.code is not None or minting.refused:
                 self._ledger.withhold(claims, admission.entry, minting.code, minting.refused)
             self._refuse(minting.code, claims, "write", what, opened)
             self._deny_first(minting.refused, claims, what)
+            if minting.versions is not None:
+                # A rotation began, or ended: nobody would find these rows by digests of what was current before.
+                versions = versions_of(values, minting.versions)
+                indexed, former = self._digests(opened, model, values, versions)
+                continue
             if not minting.gone:
                 break
             # A key that is open here left the keyring meanwhile: what it sealed now would be lost.
@@ -163,7 +171,29 @@ class Gate:
         minted = {ref: AESGCM(key) for ref, key in fresh.items()}
         opened.cache.put(minted, self._clock())
         keys = reused | {ref[:3]: (ref[3], key) for ref, key in minted.items()}
-        return Sealed(keys, digests, list(minted))
+        return Sealed(keys, indexed, list(minted), admission.entry, former)
+
+    def _digests(
+        self, opened: OpenGrant, model: str, values: Mapping[str, Sequence[bytes]], versions: Mapping[str, Versions]
+    ) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+        """Digests to write, and of unique indexes those that other rows may have of the same values."""
+        written = {name: digests(opened, name, items, versions[name].written) for name, items in values.items()}
+        doubtful = [name for name in values if versions[name].former is not None and self._unique(model, name)]
+        return written, {name: former_digests(opened, name, values[name], versions[name]) for name in doubtful}
+
+    def check_free(
+        self, opened: OpenGrant, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]], connection: Connection
+    ) -> None:
+        """Raise SQLAlchemy's IntegrityError where another row has a value that is to be written to a unique index.
+
+        While the index's key is being rotated the database can't know: that row's digest is of the former version.
+        `rows` are (former digest, row key of 16 bytes); `entry` is the seal's, and `connection` in its transaction.
+        """
+        claims = opened.claims
+        answer = self._ledger.taken(connection, claims, entry, index, rows)
+        self._refuse(answer.code, claims, "write", f"the index {index}", opened)
+        if answer.place is not None:
+            raise collision(connection.dialect.name, answer.place)
 
     # -------------------------------------------------------------------------------------------------- search
 
@@ -177,12 +207,39 @@ class Gate:
         admission = self._ledger.search(claims, model, field, len(values))
         self._refuse(admission.code, claims, "search", f"{model}.{field}", opened)
         self._on_step("charged")
-        return Searched(admission.entry, _digests(opened, index, values))
+        versions = admission.versions.get(index, FIRST)
+        made = digests(opened, index, values, versions.written)
+        return Searched(admission.entry, made, former_digests(opened, index, values, versions), versions)
 
-    def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
-        """Audit what a search found: how many rows, and of which subjects. `entry` is the search's."""
+    def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> Mapping[str, Versions]:
+        """Audit what a search found: how many rows, and of which subjects. `entry` is the search's.
+
+        Returns index name -> versions of its key, of those that were ever rotated. Where the search's digests are of
+        others, a rotation began or ended meanwhile and rows may have been missed: search again.
+        """
         admission = self._ledger.found(opened.claims, entry, rows, _ids(subjects))
         self._refuse(admission.code, opened.claims, "search", "what this entry stands for", opened)
+        return admission.versions
+
+    def reindex(
+        self, opened: OpenGrant, model: str, field: str, values: Sequence[tuple[bytes, bytes]]
+    ) -> tuple[list[bytes | None], Mapping[bytes, AccessDenied]]:
+        """Digests of stored values under the version that the field's index is being rotated to.
+
+        `values` are (subject, normalised value); one entry says whose. Takes the rights to read and to write the
+        field's category. Returns a digest for each value, None for those of refused subjects, and the refusals.
+        """
+        claims, index = opened.claims, self._index(model, field)
+        asked = _ids(subject for subject, _ in values)
+        admission = self._ledger.reindex(claims, model, index, asked, len(values))
+        self._refuse(admission.code, claims, "write", f"{model}.{field}", opened)
+        versions = admission.versions.get(index, FIRST)
+        if versions.next is None:
+            raise rotated(f"{model}.{field}")
+        kept = [value for subject, value in values if subject not in admission.refused]
+        made = iter(digests(opened, index, kept, versions.next))
+        refused = {s: denial(code, claims, "write", f"{model}.{field}", s) for s, code in admission.refused.items()}
+        return [None if subject in refused else next(made) for subject, _ in values], refused
 
     def collision(self, opened: OpenGrant, model: str, field: str) -> None:
         """Charge and audit that a write met a taken value in a unique blind index: it told what a search tells."""
@@ -195,6 +252,32 @@ class Gate:
         if found is None or found.index is None:
             raise UnsupportedOperation(f"{model}.{field} has no blind index")
         return found.index.name
+
+    def _unique(self, model: str, index: str) -> bool:
+        known = self._catalogue.model(model)
+        return known is not None and any(f.index and f.index.name == index and f.index.unique for f in known.fields)
+
+    # -------------------------------------------------------------------------------------------------- charge
+
+    def charge(
+        self, grant: Grant, verb: str, model: str, subject: bytes, *, unit: bytes | None = None, whose: str = ""
+    ) -> str:
+        """Count an act on one subject that opens nothing: ``claim``, ``assign``, ``contact``; the committed entry's id.
+
+        The purpose must have limits for the verb, and read `model`. What is counted is `unit` (16 bytes; by default
+        the subject, so that doing it twice counts once), and limits by subject are held by `whose` (by default the
+        subject). Raises the subject's refusal, or that of the whole request; then nothing was counted.
+        """
+        claims = Claims.of(grant)
+        [subject] = _ids([subject])
+        unit = subject if unit is None else unit
+        if len(unit) != 16:
+            raise UnsupportedOperation("a unit is 16 bytes")
+        admission = self._ledger.charge(claims, verb, model, subject, unit, whose or subject.hex())
+        self._refuse(admission.code, claims, verb, model)
+        for refused, code in admission.refused.items():
+            raise denial(code, claims, verb, model, refused)
+        return admission.entry
 
     # ------------------------------------------------------------------------------------------------ refusals
 
@@ -218,10 +301,6 @@ def _ids(subjects: Iterable[bytes]) -> list[bytes]:
     if any(len(subject) != 16 for subject in ids):
         raise UnsupportedOperation("a subject is the 16 bytes of a UUID")
     return ids
-
-
-def _digests(opened: OpenGrant, index: str, values: Sequence[bytes]) -> list[bytes]:
-    return opened.ask(lambda service: service.hmac(index, values)) if values else []
 
 
 def _nothing(step: str) -> None:

@@ -14,8 +14,9 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.protocol import KeyRef
 from vaultstore.gate.scopes import ScopePair
 from vaultstore.policy.model import Purpose
+from vaultstore.records.index_versions import NO_VERSIONS, Place, Versions
 
-__all__ = ["Admission", "Handout", "Ledger", "Mint", "Minting", "Published", "Wrap"]
+__all__ = ["Admission", "Handout", "Ledger", "Mint", "Minting", "Published", "Taken", "Wrap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Admission:
     """Why the whole request was refused, or None."""
     refused: Mapping[bytes, str] = field(default_factory=dict)
     """Subject -> why it was refused, in the order asked."""
+    versions: Mapping[str, Versions] = field(default_factory=dict)
+    """Index name -> versions of its key, where that was ever rotated. Of searches, their hits, and seals."""
 
 
 class Wrap(NamedTuple):
@@ -62,6 +65,17 @@ class Minting:
     refused: Mapping[bytes, str] = field(default_factory=dict)
     gone: Sequence[KeyRef] = ()
     """Keys meant for reuse that the keyring no longer holds."""
+    versions: Mapping[str, Versions] | None = None
+    """As in Admission, where an index's key began to be rotated since: nothing was added, ask again with these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Whether a value that is to be written stands in another row, under a former version of its index's key."""
+
+    place: Place | None = None
+    """The index that has it; None: nobody has."""
+    code: str | None = None
 
 
 class Published(Protocol):
@@ -142,8 +156,32 @@ class Ledger(Protocol):
         subjects: Sequence[bytes],
         minted: Sequence[Mint],
         reused: Sequence[KeyRef],
+        versions: Mapping[str, Versions] = NO_VERSIONS,
     ) -> Minting:
-        """In the row's transaction: hold the subjects active until it ends, and add the new keys."""
+        """In the row's transaction: hold the subjects active until it ends, and add the new keys.
+
+        `versions` are those of the indexes that the rows have digests in; they too stay until the transaction ends.
+        """
+
+    def taken(
+        self, connection: sa.Connection, claims: Claims, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]]
+    ) -> Taken:
+        """In the row's transaction: whether a row other than these has one of the former digests.
+
+        `rows` are (former digest, row key); `entry` is the seal's.
+        """
+
+    def reindex(self, claims: Claims, model: str, index: str, subjects: Sequence[bytes], digests: int) -> Admission:
+        """Steps 1, 2 and 4 for making digests of stored values anew, while their index's key is being rotated."""
+
+    def settle_index(self, claims: Claims, model: str, index: str, *, settled: bool) -> Admission:
+        """Note that every row has a digest of the next version, or that it is to be seen anew whether it has."""
+
+    def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
+        """Let rows be written with digests of `version` from now on, and be looked up by both."""
+
+    def finish_index(self, claims: Claims, index: str) -> Admission:
+        """Let rows be looked up by digests of the next version only, once all have one."""
 
     def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
         """Steps 1 to 4 of `search`."""
@@ -153,6 +191,12 @@ class Ledger(Protocol):
 
     def found(self, claims: Claims, entry: str, rows: int, subjects: Sequence[bytes]) -> Admission:
         """Audit what a search found."""
+
+    def charge(self, claims: Claims, verb: str, model: str, subject: bytes, unit: bytes, whose: str) -> Admission:
+        """Steps 1 to 4 for an act of `verb` on one subject; it counts as `unit` against the purpose's limits for it.
+
+        `whose` is the holder of limits by subject.
+        """
 
     def approve(self, claims: Claims, request: str) -> Admission:
         """Approve an access request."""

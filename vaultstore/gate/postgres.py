@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from vaultstore.canonical import canonical_json
 from vaultstore.errors import AuditError, KeyServiceUnavailable, SettingsError
 from vaultstore.gate.claims import Claims
-from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
+from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Taken, Wrap
 from vaultstore.gate.protocol import KeyRef
 from vaultstore.gate.scopes import ScopePair, pack_pairs
 from vaultstore.grants import Ticket
 from vaultstore.records import purposes
+from vaultstore.records.index_versions import NO_VERSIONS, Place, Versions
 from vaultstore.records.sqlite import BUSY_TIMEOUT
 
 __all__ = ["PostgresLedger"]
@@ -148,9 +149,12 @@ class PostgresLedger:
         asked: Sequence[bytes],
         minted: Sequence[Mint],
         reused: Sequence[KeyRef],
+        versions: Mapping[str, Versions] = NO_VERSIONS,
     ) -> Minting:
         """In the row's transaction: locks on the subjects keep them as they are until it ends."""
+        indexed = (json.dumps(versions),) if versions else ()
         parameters = (
+            *indexed,
             claims.json,
             entry,
             b"".join(asked),
@@ -159,7 +163,7 @@ class PostgresLedger:
             *_columns(reused),
         )
         text = connection.exec_driver_sql(
-            "SELECT vs_mint(%s::jsonb, %s::text, %s::bytea,"
+            f"SELECT {'vs_mint_indexed(%s::jsonb, ' if versions else 'vs_mint('}%s::jsonb, %s::text, %s::bytea,"
             " %s::text[], %s::bytea, %s::bytea[], %s::bigint[], %s::text[],"
             " %s::text[], %s::bytea, %s::bytea[], %s::bigint[])::text",
             parameters,
@@ -169,6 +173,7 @@ class PostgresLedger:
             code=answer.get("code"),
             refused={asked[at]: code for at, code in answer.get("refused", ())},
             gone=[reused[at] for at in answer.get("gone", ())],
+            versions=_versions(answer) if "versions" in answer else None,
         )
 
     def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
@@ -184,6 +189,42 @@ class PostgresLedger:
         """Audit what a search found; the entry's id begins with the search's."""
         query = "SELECT vs_found(%s::jsonb, %s::text, %s::int, %s::bytea)::text"
         return self._admission((), query, claims.json, entry, rows, b"".join(subjects))
+
+    def taken(
+        self, connection: sa.Connection, claims: Claims, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]]
+    ) -> Taken:
+        """In the row's transaction: whether a row other than these has one of the former digests."""
+        text = connection.exec_driver_sql(
+            "SELECT vs_index_taken(%s::jsonb, %s::text, %s::text, %s::bytea[], %s::bytea)::text",
+            (claims.json, entry, index, [digest for digest, _ in rows], b"".join([key for _, key in rows])),
+        ).scalar_one()
+        answer = json.loads(text)
+        place = answer.get("taken")
+        return Taken(None if place is None else Place(*place), code=answer.get("code"))
+
+    def reindex(self, claims: Claims, model: str, index: str, subjects: Sequence[bytes], digests: int) -> Admission:
+        """Steps 1, 2 and 4 for making digests of stored values anew, while their index's key is being rotated."""
+        query = "SELECT vs_reindex(%s::jsonb, %s::text, %s::text, %s::bytea, %s::int)::text"
+        return self._admission(subjects, query, claims.json, model, index, b"".join(subjects), digests)
+
+    def settle_index(self, claims: Claims, model: str, index: str, *, settled: bool) -> Admission:
+        """Note that every row has a digest of the next version, or that it is to be seen anew whether it has."""
+        query = "SELECT vs_index_settle(%s::jsonb, %s::text, %s::text, %s::boolean)::text"
+        return self._admission((), query, claims.json, model, index, settled)
+
+    def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
+        """Let rows be written with digests of `version` from now on. The lock waits for who writes any right now."""
+        query = "SELECT vs_index_rotate(%s::jsonb, %s::text, %s::text[], %s::int)::text"
+        return self._admission((), query, claims.json, index, list(place), version)
+
+    def finish_index(self, claims: Claims, index: str) -> Admission:
+        """Let rows be looked up by digests of the next version only, once all have one."""
+        return self._admission((), "SELECT vs_index_finish(%s::jsonb, %s::text)::text", claims.json, index)
+
+    def charge(self, claims: Claims, verb: str, model: str, subject: bytes, unit: bytes, whose: str) -> Admission:
+        """Steps 1 to 4 for an act on one subject that is counted and opens nothing."""
+        query = "SELECT vs_charge(%s::jsonb, %s::text, %s::text, %s::bytea, %s::bytea, %s::text)::text"
+        return self._admission((subject,), query, claims.json, verb, model, subject, unit, whose)
 
     def approve(self, claims: Claims, request: str) -> Admission:
         """Approve an access request of somebody else, for a purpose that this one may approve."""
@@ -216,7 +257,7 @@ class PostgresLedger:
             return Admission("", code="not.granted")
         answer = json.loads(text)
         refused = {subjects[at]: code for at, code in answer.get("refused", ())}
-        return Admission(answer["entry"], code=answer.get("code"), refused=refused)
+        return Admission(answer["entry"], code=answer.get("code"), refused=refused, versions=_versions(answer))
 
     @contextmanager
     def _connect(self, level: Literal["AUTOCOMMIT", "READ COMMITTED"]) -> Iterator[sa.Connection]:
@@ -248,6 +289,11 @@ def _state(error: sa.exc.SQLAlchemyError) -> str:
     """SQLSTATE of a failure, or what kind of error it was."""
     cause = getattr(error, "orig", None)
     return getattr(cause, "sqlstate", None) or type(cause or error).__name__
+
+
+def _versions(answer: Mapping[str, Any]) -> Mapping[str, Versions]:
+    found = answer.get("versions")
+    return {name: Versions(*pair) for name, pair in found.items()} if found else NO_VERSIONS
 
 
 def _columns(refs: Sequence[KeyRef]) -> tuple[list[str], bytes, list[bytes], list[int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vaultstore.errors import AccessDenied
+from vaultstore.records.index_versions import FIRST, Versions
 
 __all__ = ["Disclosed", "KeyNeed", "KeyRef", "Sealed", "Searched"]
 
@@ -41,6 +42,13 @@ class Sealed:
     """Index name -> digests (32 bytes) in the order of the values given."""
     minted: Sequence[KeyRef] = ()
     """Keys made by this call: hand them to `OpenGrant.committed` or `OpenGrant.rolled_back`."""
+    entry: str = ""
+    """Id of the committed audit entry."""
+    former: Mapping[str, Sequence[bytes]] = field(default_factory=dict, repr=False)
+    """Unique index whose key is being rotated -> digests of the same values under the version on its way out.
+
+    Rows may still have those, so a value is free only where `Gate.claim` says so.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +57,8 @@ class Searched:
 
     entry: str
     digests: Sequence[bytes] = field(repr=False)
+    """Under the version that rows are written with."""
+    former: Sequence[bytes] = field(default=(), repr=False)
+    """While the index's key is being rotated: digests of the same needles under the version on its way out."""
+    versions: Versions = FIRST
+    """What both are of: hits are believed where `Gate.found` still answers the same."""

@@ -60,6 +60,13 @@ _ACCESS: dict[str, tuple[type[AccessDenied] | None, str]] = {
         AccessDenied,
         "no witness has signed the audit log lately enough, so nothing is disclosed: run `vaultstore audit checkpoint`",
     ),
+    "index.rotating": (AccessDenied, "{what} is being rotated already, or has that version"),
+    "index.settled": (AccessDenied, "{what} is not being rotated"),
+    "index.busy": (AccessDenied, "rows with {what} are being written all the time: try again"),
+    "index.unsettled": (
+        AccessDenied,
+        "rows with digests of the former version may remain in {what}: run the backfill until none fails",
+    ),
     "budget.exhausted": (BudgetExhausted, "a limit of {purpose} is used up for now"),
 }
 
@@ -69,11 +76,14 @@ _BY_VERB: dict[str, type[AccessDenied]] = {
     "search": SearchDenied,
     "approve": AccessDenied,
     "use": AccessDenied,
+    "claim": AccessDenied,
+    "assign": AccessDenied,
+    "contact": AccessDenied,
 }
 
 
 def denial(code: str, claims: Claims, verb: str, what: str, subject: bytes | None = None) -> AccessDenied:
-    """The AccessDenied that a subject's refusal is raised as; `verb` is read, write, search or approve."""
+    """The AccessDenied that a subject's refusal is raised as; `verb` is what was asked for, as in ``read``."""
     kind, text = _ACCESS[code]
     named = uuid.UUID(bytes=subject) if subject is not None else None
     message = text.format(purpose=claims.purpose, verb=verb, what=what, subject=named or "the subjects")

@@ -23,9 +23,12 @@ from vaultstore.gate.closure import Closure
 from vaultstore.gate.ledger import Admission, Handout, Mint, Minting, Published, Wrap
 from vaultstore.gate.protocol import KeyRef
 from vaultstore.gate.scopes import ScopePair, pack_pairs
-from vaultstore.gate.sqlite_steps import Step
+from vaultstore.gate.sqlite_charge import ChargeSteps
+from vaultstore.gate.sqlite_index import IndexSteps
+from vaultstore.gate.sqlite_steps import Step, outcome_of
 from vaultstore.records import approvals, entries, keyring, purposes, subjects
 from vaultstore.records.base import rfc3339
+from vaultstore.records.index_versions import NO_VERSIONS, Versions, overtaken
 from vaultstore.records.sqlite import BUSY_TIMEOUT, IMMEDIATE
 
 __all__ = ["SqliteLedger"]
@@ -33,7 +36,7 @@ __all__ = ["SqliteLedger"]
 _WRITE, _READ = "BEGIN IMMEDIATE", "BEGIN"
 
 
-class SqliteLedger:
+class SqliteLedger(ChargeSteps, IndexSteps):
     """Decides on gate.db, reads wraps from members.db. Both engines are set up by `records.configure_sqlite`.
 
     `clock` returns the time as an aware datetime. Safe to use from several threads, the files from several processes.
@@ -71,15 +74,15 @@ class SqliteLedger:
         """
         with self._members.begin() as members, self.gate() as gate:
             yield members, gate
-        # The write-ahead log holds the destroyed rows' old pages until it is emptied. Whoever still reads from it keeps
-        # it alive; do not wait for them: the next checkpoint will do.
-        connection = self._keyring.connect()
-        try:
-            cursor = connection.cursor()
-            for pragma in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY_TIMEOUT}"):
-                cursor.execute(f"PRAGMA {pragma}")
-        finally:
-            connection.close()
+        # The write-ahead logs hold the destroyed rows' and lines' old pages until they are emptied. Whoever still reads
+        # from one keeps it alive; do not wait for them: the next checkpoint will do.
+        for connection in (self._keyring.connect(), self._gate.raw_connection()):
+            try:
+                cursor = connection.cursor()
+                for pragma in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY_TIMEOUT}"):
+                    cursor.execute(f"PRAGMA {pragma}")
+            finally:
+                connection.close()
 
     def publish(self, policy: Published) -> None:
         """Make `policy` the one that is decided by."""
@@ -114,6 +117,7 @@ class SqliteLedger:
                 counts = {"subjects": len(subjects)}
                 return step.refuse("disclose", code, counts, model=model, categories=categories)
             numbers, odd = step.number(subjects)
+            odd = step.unheld(closure, odd, pairs)
             refused = step.judge(closure, subjects, odd)
             units = [s for s in subjects if s not in refused] if refused else subjects
             over = step.spend(closure, "disclose", units)
@@ -122,7 +126,7 @@ class SqliteLedger:
             lines, salts = step.lines(subjects, numbers, odd, refused, "disclosed")
             counts = {"subjects": len(subjects), "disclosed": len(subjects) - len(refused)}
             scopes = pack_pairs(pair for pair in pairs if pair[0] not in refused) if pairs else None
-            outcome = _outcome(refused, len(subjects))
+            outcome = outcome_of(refused, len(subjects))
             entry = step.write(
                 "disclose",
                 outcome,
@@ -153,7 +157,10 @@ class SqliteLedger:
             if admitted is None:
                 return Handout(())
             closure, code = step.live()
-            refused = {} if closure is None else step.judge(closure, asked, step.odd(asked))
+            pairs = [(ref[1], ref[2]) for ref in refs]
+            refused = (
+                {} if closure is None else step.judge(closure, asked, step.unheld(closure, step.odd(asked), pairs))
+            )
         beyond = {ref[1] for ref in refs if ref[1] in admitted.subjects and not admitted.covers(ref)}
         if beyond and code is None:
             refused = {s: refused.get(s, "not.admitted") for s in asked if s in refused or s in beyond}
@@ -175,7 +182,7 @@ class SqliteLedger:
             asked = list(refused)
             numbers, odd = step.number(asked)
             lines, salts = step.lines(asked, numbers, odd, refused, "withheld")
-            outcome = f"refused:{code}" if code else _outcome(refused, len(asked))
+            outcome = f"refused:{code}" if code else outcome_of(refused, len(asked))
             counts = {"subjects": len(asked)}
             step.write("withhold", outcome, counts, lines=lines, salts=salts, entry_id=_following(entry))
 
@@ -211,9 +218,9 @@ class SqliteLedger:
             numbers, odd = step.number(told)
             lines, salts = step.lines(told, numbers, odd, refused, "sealed")
             counts["sealed"] = 0 if refused else len(asked)
-            outcome = _outcome(refused, len(refused)) if refused else "sealed"
+            outcome = outcome_of(refused, len(refused)) if refused else "sealed"
             entry = step.write("seal", outcome, counts, model=model, categories=categories, lines=lines, salts=salts)
-            return Admission(entry, refused=refused)
+            return Admission(entry, refused=refused, versions=step.versions())
 
     def mint(
         self,
@@ -223,10 +230,13 @@ class SqliteLedger:
         asked: Sequence[bytes],
         minted: Sequence[Mint],
         reused: Sequence[KeyRef],
+        versions: Mapping[str, Versions] = NO_VERSIONS,
     ) -> Minting:
         """In the row's transaction: the write lock of members.db keeps the subjects as they are until it ends."""
         keyring.take_write_lock(connection)
         with self._step(claims, _READ) as step:
+            if overtaken(known := step.versions(), versions):
+                return Minting(versions=known)
             closure, code = step.live()
             if closure is None:
                 return Minting(code=code)
@@ -267,7 +277,7 @@ class SqliteLedger:
             entry = step.write(
                 "found", "found", counts, model=model, field=field, lines=lines, salts=salts, entry_id=_following(entry)
             )
-            return Admission(entry)
+            return Admission(entry, versions=step.versions())
 
     def approve(self, claims: Claims, request: str) -> Admission:
         """Approve an access request of somebody else, for a purpose that this one may approve."""
@@ -304,7 +314,8 @@ class SqliteLedger:
                 code = "budget.exhausted"
             if code is not None:
                 return step.refuse("search", code, counts, model=model, field=field)
-            return Admission(step.write("search", outcome, counts, model=model, field=field, entry_id=str(entry)))
+            done = step.write("search", outcome, counts, model=model, field=field, entry_id=str(entry))
+            return Admission(done, versions=step.versions())
 
     @contextmanager
     def _step(self, claims: Claims, begin: str = _WRITE) -> Iterator[Step]:
@@ -328,15 +339,6 @@ class SqliteLedger:
 def _following(entry: str) -> str:
     """Id of an entry that goes with an earlier one: its id, a dot, and eight random hex digits."""
     return f"{entry}.{uuid.uuid4().hex[:8]}"
-
-
-def _outcome(refused: Mapping[bytes, str], asked: int) -> str:
-    if not refused:
-        return "disclosed"
-    if len(refused) < asked:
-        return "partial"
-    codes = set(refused.values())
-    return f"refused:{codes.pop()}" if len(codes) == 1 else "refused"
 
 
 @contextmanager

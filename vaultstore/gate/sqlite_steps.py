@@ -16,13 +16,15 @@ from vaultstore.gate.allot import Window, allot
 from vaultstore.gate.claims import Claims
 from vaultstore.gate.closure import Closure, parse_closure, window_start
 from vaultstore.gate.ledger import Admission
-from vaultstore.gate.scopes import Admitted, unpack_pairs
+from vaultstore.gate.scopes import Admitted, ScopePair, unpack_pairs
 from vaultstore.records import (
     approvals,
     canaries,
     cases,
     consents,
     entries,
+    erasures,
+    index_versions,
     limits,
     log,
     pseudonyms,
@@ -30,8 +32,9 @@ from vaultstore.records import (
     revocations,
     subjects,
 )
+from vaultstore.records.index_versions import Versions
 
-__all__ = ["Step"]
+__all__ = ["Step", "outcome_of"]
 
 _NOBODY = bytes(16)
 _MOST_ACTORS = 10_000
@@ -118,6 +121,25 @@ class Step:
             refused = {s: "case.missing" for s in asked if s not in named} | refused
         return {s: refused[s] for s in asked if s in refused} if refused else refused
 
+    def unheld(
+        self, closure: Closure, odd: Mapping[bytes, str | None], pairs: Collection[ScopePair]
+    ) -> dict[bytes, str | None]:
+        """`odd` without erased subjects of whom nothing is asked but what the claims' own open case holds.
+
+        These are judged and written down like anybody else. Keys without a scope are never held.
+        """
+        claims, erased = self.claims, [subject for subject, state in odd.items() if state == subjects.ERASED]
+        if not erased or not closure.case or claims.case is None:
+            return {**odd}
+        if not cases.open_for(self.cursor, claims.case, claims.actor):
+            return {**odd}
+        held = erasures.scopes_of(self.cursor, claims.case, erased)
+        wanted: dict[bytes, set[bytes]] = {}
+        for subject, scope in pairs:
+            wanted.setdefault(subject, set()).add(scope)
+        free = {s for s in erased if wanted.get(s) and wanted[s] <= held.get(s, set())}
+        return {subject: state for subject, state in odd.items() if subject not in free}
+
     def admitted(self, entry: str) -> Admitted | None:
         """What a disclosure's entry admitted, or None where it is no entry of this grant."""
         found = entries.disclosure(self.cursor, entry)
@@ -137,12 +159,17 @@ class Step:
 
     # ------------------------------------------------------------------------------------------- what it costs
 
-    def spend(self, closure: Closure, verb: str, units: Sequence[bytes], count: int = 1) -> set[bytes]:
-        """Step 3: charge `units`, each counting for `count`, to every limit of the verb; those that don't fit."""
+    def spend(
+        self, closure: Closure, verb: str, units: Sequence[bytes], count: int = 1, *, whose: str = ""
+    ) -> set[bytes]:
+        """Step 3: charge `units`, each counting for `count`, to every limit of the verb; those that don't fit.
+
+        `whose` holds the windows of limits by subject.
+        """
         windows: list[Window] = []
         for limit in closure.limits.get(verb, ()) if count else ():
             since, inclusive = window_start(limit, self.now, closure.timezone)
-            holder = self.claims.actor if limit.by == "actor" else ""
+            holder = {"actor": self.claims.actor, "subject": whose}.get(limit.by, "")
             window, used = limits.open_window(
                 self.cursor, self.claims.purpose, verb, limit.per, limit.by, holder, since, inclusive=inclusive
             )
@@ -165,6 +192,10 @@ class Step:
             for subject in others:
                 numbers[subject], odd[subject] = 0, known.get(subject)
         return numbers, odd
+
+    def versions(self) -> Mapping[str, Versions]:
+        """Index name -> versions of its key, of those that were ever rotated."""
+        return index_versions.fetch(self.cursor)
 
     def odd(self, asked: Sequence[bytes]) -> dict[bytes, str | None]:
         """State of those subjects that are not active; None for one that is not registered."""
@@ -266,3 +297,13 @@ def _state_code(claims: Claims, subject: bytes, state: str | None, sees_restrict
     if state == subjects.RESTRICTED and not sees_restricted:
         return "subject.restricted"
     return None
+
+
+def outcome_of(refused: Mapping[bytes, str], asked: int) -> str:
+    """The outcome of a disclosure's entry."""
+    if not refused:
+        return "disclosed"
+    if len(refused) < asked:
+        return "partial"
+    codes = set(refused.values())
+    return f"refused:{codes.pop()}" if len(codes) == 1 else "refused"

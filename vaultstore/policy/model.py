@@ -49,7 +49,7 @@ class ModelRead:
 class Limit:
     """At most `max` units in a window, counted for each holder.
 
-    A unit is a distinct new subject (disclose), a needle (search), or a contact (contact).
+    A unit is a distinct new subject (disclose, claim, assign), a needle (search), or a contact (contact).
     """
 
     max: int
@@ -112,7 +112,7 @@ class Purpose:
     """Some of KEY_VERBS, over every category: no data key is shown to it, and none of its requests opens a wrap."""
     requires: Requirements = Requirements()
     limits: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
-    """``disclose``, ``search`` or ``contact`` -> limits."""
+    """``disclose``, ``search``, ``contact``, ``claim`` or ``assign`` -> limits."""
     batch: int = 50
     ttl: timedelta = timedelta(minutes=15)
     report_after: timedelta = timedelta(0)

@@ -48,6 +48,8 @@ _HOLDERS = {
     "disclose": ("actor", "purpose"),
     "search": ("actor", "purpose"),
     "contact": ("actor", "subject", "purpose"),
+    "claim": ("actor", "purpose"),
+    "assign": ("actor", "purpose"),
 }
 _MAX_LIMIT = 10**9
 _REQUIREMENTS = ("consent", "case", "approvals", "subjects", "sees_restricted", "sees_canaries")

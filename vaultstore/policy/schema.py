@@ -172,6 +172,8 @@ def _limits() -> _Json:
         "disclose": ("Distinct members that are opened.", ["actor", "purpose"]),
         "search": ("Values that are searched for.", ["actor", "purpose"]),
         "contact": ("Calls and texts.", ["actor", "subject", "purpose"]),
+        "claim": ("Distinct members that are claimed as leads.", ["actor", "purpose"]),
+        "assign": ("Distinct members whose leads are given to somebody else.", ["actor", "purpose"]),
     }
     window = {
         "description": "day, or a sliding window such as 1h or 30d.",

@@ -93,6 +93,17 @@ PURPOSES = [
     purpose("lead", roles="lead safety", approves=frozenset({"probe"})),
     purpose("privacy", "Member:identity", "Member:identity", requires=Requirements(sees_restricted=True)),
     purpose("self", "Member:identity", "Member:identity", requires=Requirements(subjects="self")),
+    purpose(
+        "pool",
+        "Member:card",
+        limits={"claim": (Limit(2, "day", "actor"),)},
+        requires=Requirements(consent="matchmaking"),
+    ),
+    purpose(
+        "calls",
+        "Member:contact",
+        limits={"contact": (Limit(1, "1h", "subject"), Limit(3, "30d", "subject"), Limit(4, "30d", "actor"))},
+    ),
     purpose("decoys", "Member:identity", requires=Requirements(sees_canaries=True)),
 ]
 
@@ -142,9 +153,9 @@ class CountingKeys:
     def rewrap(self, category: str, items: Sequence[tuple[bytes, str]]) -> list[str | None]:
         raise NotImplementedError
 
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
+    def hmac(self, index: str, values: Sequence[bytes], *, version: int) -> list[bytes]:
         self._count("hmac", index, values)
-        return [hmac.digest(self._secret, index.encode() + value, "sha256") for value in values]
+        return [hmac.digest(self._secret, f"{index} {version} ".encode() + value, "sha256") for value in values]
 
     def verbs(self) -> list[tuple[str, str, int]]:
         """(verb, key, items) since the last call."""

@@ -188,13 +188,16 @@ $$;
 
 --@@ Step 3: charge `units`, each counting for `cost`, to every limit of the verb; those that do not fit, in which case
 -- they are charged to none. The row lock on each window makes it exact; windows are taken in the closure's order.
-CREATE OR REPLACE FUNCTION @schema@.vsx_spend(claims jsonb, closure jsonb, verb text, units uuid[], cost int)
-RETURNS uuid[]
+-- `whose` holds the windows of limits by subject.
+CREATE OR REPLACE FUNCTION @schema@.vsx_spend(
+    claims jsonb, closure jsonb, verb text, units uuid[], cost int, whose text
+) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     rule jsonb;
     period text;
+    held_by text;
     since timestamptz;
     moment timestamptz;
     win bigint;
@@ -213,13 +216,13 @@ BEGIN
     END IF;
     FOR rule IN SELECT value FROM jsonb_array_elements(coalesce(closure -> 'limits' -> verb, '[]')) LOOP
         period := rule ->> 'per';
+        held_by := CASE rule ->> 'by' WHEN 'actor' THEN claims ->> 'actor' WHEN 'subject' THEN whose ELSE '' END;
         INSERT INTO @schema@.vs_limits (purpose, verb, per, by, holder)
-        VALUES (claims ->> 'purpose', vsx_spend.verb, period, rule ->> 'by',
-                CASE WHEN rule ->> 'by' = 'actor' THEN claims ->> 'actor' ELSE '' END)
+        VALUES (claims ->> 'purpose', vsx_spend.verb, period, rule ->> 'by', held_by)
         ON CONFLICT DO NOTHING;
         SELECT l.id, l.used INTO win, taken FROM @schema@.vs_limits l
         WHERE l.purpose = claims ->> 'purpose' AND l.verb = vsx_spend.verb AND l.per = period
-            AND l.by = rule ->> 'by' AND l.holder = CASE WHEN rule ->> 'by' = 'actor' THEN claims ->> 'actor' ELSE '' END
+            AND l.by = rule ->> 'by' AND l.holder = held_by
         FOR UPDATE;
         moment := clock_timestamp();
         since := @schema@.vsx_since(period, closure ->> 'timezone', moment);

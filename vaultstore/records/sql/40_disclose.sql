@@ -30,6 +30,7 @@ DECLARE
     live record;
     counted record;
     told record;
+    states text[];
     codes text[];
     units uuid[];
     over uuid[];
@@ -56,9 +57,11 @@ BEGIN
         );
     END IF;
     SELECT * INTO counted FROM @schema@.vsx_number(ids);
-    codes := @schema@.vsx_judge(claims, live.closure, ids, counted.states, false);
+    -- Whom an erasure left something of, for this very case, is judged and written down like anybody else.
+    states := @schema@.vsx_held(claims, live.closure, ids, counted.states, @schema@.vsx_pairs(scopes));
+    codes := @schema@.vsx_judge(claims, live.closure, ids, states, false);
     units := ARRAY(SELECT u.id FROM unnest(ids, codes) WITH ORDINALITY AS u (id, code, at) WHERE code IS NULL ORDER BY at);
-    over := @schema@.vsx_spend(claims, live.closure, 'disclose', units, 1);
+    over := @schema@.vsx_spend(claims, live.closure, 'disclose', units, 1, '');
     IF cardinality(over) > 0 THEN
         codes := ARRAY(
             SELECT coalesce(u.code, CASE WHEN u.id = ANY (over) THEN 'budget.exhausted' END)
@@ -69,7 +72,7 @@ BEGIN
     SELECT * INTO told FROM @schema@.vsx_lines(
         ids, counted.numbers,
         ARRAY(SELECT coalesce(c, 'disclosed') FROM unnest(codes) WITH ORDINALITY AS t (c, at) ORDER BY at),
-        ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(counted.states) WITH ORDINALITY AS t (s, at) ORDER BY at),
+        ARRAY(SELECT coalesce(s = 'erased', false) FROM unnest(states) WITH ORDINALITY AS t (s, at) ORDER BY at),
         categories
     );
     IF length(scopes) > 0 THEN
@@ -138,11 +141,11 @@ BEGIN
     FROM refs r
     LEFT JOIN @schema@.vs_keyring k
         ON k.subject = r.id AND k.category = r.category AND k.scope = r.scope AND k.key_id = r.key_id AND r.covered;
-    codes := @schema@.vsx_judge(claims, live.closure, asked, ARRAY(
+    codes := @schema@.vsx_judge(claims, live.closure, asked, @schema@.vsx_held(claims, live.closure, asked, ARRAY(
         SELECT s.state FROM unnest(asked) WITH ORDINALITY AS u (id, at)
         LEFT JOIN @schema@.vs_subjects s ON s.subject = u.id
         ORDER BY at
-    ), false);
+    ), ARRAY(SELECT @schema@.vsx_pair(u.id, u.scope) FROM unnest(asked, scopes) AS u (id, scope))), false);
     IF true = ANY (beyond) THEN
         codes := ARRAY(
             SELECT coalesce(u.code, CASE WHEN bool_or(u.more) OVER (PARTITION BY u.id) THEN 'not.admitted' END)

@@ -27,7 +27,7 @@ BEGIN
         END;
     END IF;
     IF live.code IS NULL
-        AND cardinality(@schema@.vsx_spend(claims, live.closure, 'search', ARRAY[entry], needles)) > 0
+        AND cardinality(@schema@.vsx_spend(claims, live.closure, 'search', ARRAY[entry], needles, '')) > 0
     THEN
         live.code := 'budget.exhausted';
     END IF;
@@ -36,7 +36,7 @@ BEGIN
     END IF;
     RETURN jsonb_build_object('entry', @schema@.vsx_write(
         claims, entry::text, 'search', outcome, counts, model, '{}', field, ''::bytea, '{}', @schema@.vsx_root('{}')
-    ));
+    ), 'versions', @schema@.vsx_index_versions());
 END
 $$;
 
@@ -97,6 +97,6 @@ BEGIN
     RETURN jsonb_build_object('entry', @schema@.vsx_write(
         claims, entry || '.' || left(gen_random_uuid()::text, 8), 'found', 'found', counts,
         searched ->> 'model', '{}', searched ->> 'field', told.lines, told.outcomes, told.root
-    ));
+    ), 'versions', @schema@.vsx_index_versions());
 END
 $$;
