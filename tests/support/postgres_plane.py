@@ -18,6 +18,7 @@ from vaultstore.orm.registry import ModelRegistry
 from vaultstore.planes.postgres import PostgresPlane
 from vaultstore.planes.postgres_target import PostgresTarget, compile_postgres
 from vaultstore.policy import BoundPolicy
+from vaultstore.records.base import tables_of
 from vaultstore.records.plane import RolePlane
 from vaultstore.testing import PostgresServer
 
@@ -126,7 +127,7 @@ class PostgresWorld:
             connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")
             connection.exec_driver_sql(f"SET LOCAL search_path = {self.schema}")
             Base.metadata.create_all(connection)
-            records.metadata.create_all(connection)
+            records.metadata.create_all(connection, tables=tables_of("postgresql"))
             for statement in records.postgres_functions(self.schema):
                 connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 

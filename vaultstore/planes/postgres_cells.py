@@ -99,12 +99,13 @@ def functions_of_role(purpose: Purpose) -> frozenset[str]:
     return _ALWAYS | (frozenset({"vs_mint"}) if purpose.write else frozenset())
 
 
-def functions_of_login(bound: BoundPolicy, purposes: Iterable[str]) -> frozenset[str]:
-    """The gate's functions that the login of a service with these purposes calls."""
+def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Iterable[str] = ()) -> frozenset[str]:
+    """The gate's functions that the login of a service with these purposes calls, which keeps these records."""
     found = {*_ALWAYS, "vs_check", "vs_standing", "vs_journal_hold", "vs_journal_done"}
     for purpose in (bound.purpose(name) for name in purposes):
         found |= _READ if purpose.read else set()
         found |= _WRITE if purpose.write else set()
         found |= _SEARCH if purpose.search else set()
         found |= {"vs_approve"} if purpose.approves else set()
+    found |= {"vs_restrict"} if "states" in keeps else set()
     return frozenset(found)

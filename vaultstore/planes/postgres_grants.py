@@ -14,7 +14,7 @@ from vaultstore.policy import BoundPolicy, Purpose
 from vaultstore.policy.model import Service
 from vaultstore.policy.rights import entry_of, touches
 
-__all__ = ["CONTEXT", "KEPT", "Rights", "kept_by", "login_functions", "purpose_functions", "rights_of"]
+__all__ = ["CONTEXT", "KEPT", "KEPT_BY", "Rights", "kept_by", "login_functions", "purpose_functions", "rights_of"]
 
 CONTEXT: Final = frozenset({
     "vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_actor_role", "vs_attribute",
@@ -28,6 +28,8 @@ _SEARCH = frozenset({"vs_search", "vs_found"})
 _JOURNAL = frozenset({"vs_standing", "vs_journal_hold", "vs_journal_done"})
 """How far the database has come, for whoever opens a store; and a journal in the login's own name, and no other's."""
 _COUNTED = frozenset({"claim", "assign", "contact"})
+KEPT_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({"states": frozenset({"vs_restrict"})})
+"""Record that a service keeps -> functions that change it and say so in the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
         found |= _SEARCH if purpose.search else frozenset()
         found |= {"vs_approve"} if purpose.approves else frozenset()
         found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else frozenset()
-    return frozenset(found)
+    return frozenset(found).union(*(KEPT_BY.get(record, ()) for record in service.keeps))
 
 
 def _kept(select: str = "", insert: str = "", update: str = "", delete: bool = False) -> Rights:
@@ -167,7 +169,8 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     },
     "revocations": {"vs_revocations": _kept("id", "jti actor before revoked_at reason")},
     "states": {
-        "vs_subjects": _HELD | _kept(update="state reason"),
+        "vs_subjects": _HELD | _kept("created_at changed_at reason", update="state reason"),
+        "vs_states": _kept("id subject state changed_at reason entry"),
         # To destroy keys takes no look at them: the wraps themselves stay unreadable.
         "vs_keyring": _kept("subject", delete=True),
     },

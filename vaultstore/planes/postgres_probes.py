@@ -73,7 +73,7 @@ class PostgresProbes:
             connection.rollback()
             for service in self._bound.services.values():
                 login = self._plane.login(service.name)
-                allowed = functions_of_login(self._bound, service.purposes)
+                allowed = functions_of_login(self._bound, service.purposes, service.keeps)
                 asked = [
                     *self._closed(service),
                     *self._calls(f"service {service.name}", functions, allowed),

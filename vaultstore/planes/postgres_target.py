@@ -17,7 +17,7 @@ from vaultstore.planes.postgres_rows import Rows
 from vaultstore.planes.postgres_scopes import Condition, ScopeView
 from vaultstore.planes.postgres_text import SCHEMA, filled, literal, name, names, table
 from vaultstore.policy import BoundPolicy
-from vaultstore.records import metadata
+from vaultstore.records.base import tables_of
 from vaultstore.records.plane import RolePlane
 
 __all__ = ["PostgresTarget", "RoleSpec", "RowPolicy", "compile_postgres"]
@@ -207,7 +207,7 @@ def compile_postgres(bound: BoundPolicy, models: ModelRegistry, plane: RolePlane
             (plane.role(p), plane.login(s.name)) for s in bound.services.values() for p in s.purposes
         ),
         tables=tuple(rows.tables),
-        gate_tables=tuple(sorted(metadata.tables)),
+        gate_tables=tuple(sorted(each.name for each in tables_of("postgresql"))),
         rights=rights,
         functions=functions,
         policies=tuple(policies),

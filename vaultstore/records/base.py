@@ -15,7 +15,20 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["GATE", "MEMBERS", "File", "Id", "Instant", "chunks", "insert_new", "marks", "metadata", "rfc3339", "tables"]
+__all__ = [
+    "GATE",
+    "MEMBERS",
+    "File",
+    "Id",
+    "Instant",
+    "chunks",
+    "insert_new",
+    "marks",
+    "metadata",
+    "rfc3339",
+    "tables",
+    "tables_of",
+]
 
 File = Literal["gate", "members"]
 
@@ -37,6 +50,11 @@ metadata = sa.MetaData(
 def tables(file: File) -> list[sa.Table]:
     """The tables that lie in one SQLite file, in the order in which they can be created."""
     return [table for table in metadata.sorted_tables if table.info["file"] == file]
+
+
+def tables_of(dialect: str) -> list[sa.Table]:
+    """The tables that a kind of database has, all files together: a few are for one kind only."""
+    return [table for table in metadata.sorted_tables if table.info.get("dialect", dialect) == dialect]
 
 
 class Id(sa.types.TypeDecorator[bytes]):

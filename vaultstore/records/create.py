@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from vaultstore.records import pseudonyms
-from vaultstore.records.base import metadata, tables
+from vaultstore.records import pseudonyms, states
+from vaultstore.records.base import metadata, tables, tables_of
 from vaultstore.records.log import append_only_triggers
 from vaultstore.records.postgres import postgres_functions
 
@@ -20,7 +20,7 @@ def create_all(members: sa.Engine, gate: sa.Engine) -> None:
     """
     if members.dialect.name == "postgresql":
         with gate.begin() as connection:
-            metadata.create_all(connection)
+            metadata.create_all(connection, tables=tables_of("postgresql"))
             for statement in postgres_functions():
                 connection.exec_driver_sql(statement)
         return
@@ -29,3 +29,4 @@ def create_all(members: sa.Engine, gate: sa.Engine) -> None:
     with gate.begin() as connection:
         for statement in (*append_only_triggers(), pseudonyms.make):
             connection.exec_driver_sql(statement)
+    states.sync(members, gate)

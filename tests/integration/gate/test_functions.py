@@ -19,6 +19,7 @@ from vaultstore.canonical import canonical_json
 from vaultstore.errors import SettingsError
 from vaultstore.gate.closure import window_start
 from vaultstore.policy.model import Limit
+from vaultstore.records.base import tables_of
 
 pytestmark = pytest.mark.integration
 
@@ -116,7 +117,7 @@ def test_the_statements_fit_another_schema(pg_database: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE SCHEMA vault")
         connection.exec_driver_sql("SET LOCAL search_path = vault")
-        records.metadata.create_all(connection)
+        records.metadata.create_all(connection, tables=tables_of("postgresql"))
         for statement in records.postgres_functions("vault"):
             connection.exec_driver_sql(statement)
         functions = connection.exec_driver_sql(

@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from tests.support.postgres_login import PRIVILEGE, connected, engine_of, running, state_of
 from tests.support.postgres_plane import MODELS, PostgresWorld, bind
 from tests.support.postgres_store import ME, OTHER, applied_store
-from vaultstore import errors, records
+from vaultstore import errors
 from vaultstore.gate.postgres import PostgresLedger
 from vaultstore.grants import Actor
 from vaultstore.lifecycle import Approvals, Cases, Consents, Revocations, Subjects
 from vaultstore.members.models import Base
 from vaultstore.orm.types import BlindIndexType, SealedType
-from vaultstore.planes.postgres_grants import KEPT
+from vaultstore.planes.postgres_grants import KEPT, KEPT_BY
 from vaultstore.policy.model import KEEPS
 from vaultstore.records import jobs
+from vaultstore.records.base import tables_of
 from vaultstore.records.plane import RolePlane, fetch
 from vaultstore.testing import PostgresServer
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.integration
 POLICY = bind()
 PURPOSES = sorted(POLICY.purposes)
 SERVICES = sorted(POLICY.services)
+OURS = tables_of("postgresql")
 TABLES = sorted(Base.metadata.tables.values(), key=lambda table: table.name)
 SERVICE_OF = {purpose: service.name for service in POLICY.services.values() for purpose in service.purposes}
 
@@ -100,7 +102,7 @@ def test_a_login_has_no_table_of_a_model_without_a_purposes_role(store: Postgres
 def test_no_purpose_reaches_a_table_of_ours(store: PostgresWorld) -> None:
     for purpose in PURPOSES:
         with running(store, SERVICE_OF[purpose], purpose) as connection:
-            for table in records.metadata.tables:
+            for table in (each.name for each in OURS):
                 for statement in (
                     f"SELECT FROM {table}",
                     f"SELECT count(*) FROM {table}",
@@ -121,7 +123,7 @@ def test_a_login_has_the_records_it_keeps_and_never_a_wrap(store: PostgresWorld,
             insert |= rights.insert
             update |= rights.update
     with running(store, service) as connection:
-        for table in records.metadata.tables.values():
+        for table in OURS:
             select, insert, update = kept.get(table.name, (set(), set(), set()))
             for column in table.columns:
                 name = f'"{column.name}"'
@@ -174,6 +176,7 @@ FACADES = {
         Subjects(ledger).register(OTHER),
         Subjects(ledger).restrict(OTHER, reason="asked"),
         Subjects(ledger).lift(OTHER, reason="asked"),
+        Subjects(ledger).history(OTHER),
         Subjects(ledger).state(OTHER),
         Subjects(ledger).erase(OTHER, reason="asked"),
     ],
@@ -188,6 +191,7 @@ def test_a_login_that_keeps_one_record_runs_that_facade_and_no_other(store: Post
         for verb, columns in (("SELECT", rights.select), ("INSERT", rights.insert), ("UPDATE", rights.update)):
             grants += [f'GRANT {verb} ("{column}") ON {table} TO {keeper}' for column in sorted(columns)]
         grants += [f"GRANT DELETE ON {table} TO {keeper}"] if rights.delete else []
+    grants += [f"GRANT EXECUTE ON FUNCTION {function} TO {keeper}" for function in KEPT_BY.get(record, ())]
     store.execute(f"CREATE ROLE {keeper} LOGIN", *grants)
     try:
         with engine_of(store, keeper) as engine:
@@ -209,6 +213,7 @@ def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld,
         wanted |= {"vs_seal", "vs_mint", "vs_withhold", "vs_collide"} if purpose.write else set()
         wanted |= {"vs_search", "vs_found"} if purpose.search else set()
         wanted |= {"vs_approve"} if purpose.approves else set()
+    wanted |= {"vs_restrict"} if "states" in POLICY.services[service].keeps else set()
     with running(store, service) as connection:
         assert _callable(connection) == wanted
     for name in POLICY.services[service].purposes:
@@ -220,7 +225,7 @@ def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld,
 def test_the_issuer_has_tickets_made_and_nothing_else(store: PostgresWorld) -> None:
     with connected(store, RolePlane(store.prefix).issuer) as connection:
         assert _callable(connection) == {"vs_plane", "vs_ticket"}
-        for table in (*TABLES, *records.metadata.tables.values()):
+        for table in (*TABLES, *OURS):
             assert state_of(connection, f"SELECT FROM {table.name}") == PRIVILEGE
 
 
@@ -230,7 +235,7 @@ def test_a_stranger_has_nothing(store: PostgresWorld) -> None:
     with connected(store, stranger) as connection:
         assert _callable(connection) == set()
         assert state_of(connection, "CREATE TABLE t ()") == PRIVILEGE
-        for table in (*TABLES, *records.metadata.tables.values()):
+        for table in (*TABLES, *OURS):
             assert state_of(connection, f"SELECT FROM {table.name}") == PRIVILEGE
     refused = pytest.raises(errors.SettingsError, match="may not call vs_plane")
     with engine_of(store, stranger) as engine, engine.connect() as connection, refused:
@@ -323,7 +328,7 @@ def test_every_table_and_function_belongs_to_the_owner_and_no_login_to_anything(
             [[owner, RolePlane(store.prefix).scopes]],
         ).fetchone()
     mapped = {table.name for table in TABLES}
-    assert {row[0] for row in tables} == mapped | set(records.metadata.tables)
+    assert {row[0] for row in tables} == mapped | {table.name for table in OURS}
     assert {row[1] for row in tables} == {owner}
     assert {row[0]: row[2:] for row in tables if row[0] in mapped} == dict.fromkeys(mapped, (True, True))
     assert owners == [(owner,)]

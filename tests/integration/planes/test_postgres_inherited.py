@@ -18,6 +18,7 @@ from tests.support.postgres_plane import PostgresWorld
 from vaultstore import records
 from vaultstore.planes.postgres_facts import facts
 from vaultstore.planes.postgres_target import compile_postgres
+from vaultstore.records.base import tables_of
 from vaultstore.records.plane import RolePlane
 from vaultstore.testing import PostgresServer
 
@@ -53,7 +54,7 @@ def family(postgres: PostgresServer) -> Iterator[PostgresWorld]:
             connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
             connection.exec_driver_sql(f"SET LOCAL search_path = {SCHEMA}")
             Base.metadata.create_all(connection)
-            records.metadata.create_all(connection)
+            records.metadata.create_all(connection, tables=tables_of("postgresql"))
             statements = [*records.postgres_functions(SCHEMA), *target.cluster_sql()]
             for statement in (*statements, *target.reset_sql(SCHEMA), *target.schema_sql(SCHEMA)):
                 connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

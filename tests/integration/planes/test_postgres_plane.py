@@ -22,6 +22,7 @@ from vaultstore.planes import Change, Probe
 from vaultstore.planes.postgres import PostgresPlane
 from vaultstore.planes.postgres_target import compile_postgres
 from vaultstore.policy import BoundPolicy
+from vaultstore.records.base import tables_of
 from vaultstore.records.plane import RolePlane
 from vaultstore.testing import PostgresServer
 
@@ -131,7 +132,7 @@ def test_models_that_share_tables_and_names_that_take_quotes_are_no_hindrance(
             connection.exec_driver_sql("CREATE SCHEMA family")
             connection.exec_driver_sql("SET LOCAL search_path = family")
             Family.metadata.create_all(connection)
-            records.metadata.create_all(connection)
+            records.metadata.create_all(connection, tables=tables_of("postgresql"))
             for statement in records.postgres_functions("family"):
                 connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
         planned = plane.plan()
