@@ -151,7 +151,7 @@ class Store(Facades):
         A store that is behind it does not open, nor one whose log does not continue the checkpoints in the folder
         `kept_checkpoints`; with `replaying` it opens to be brought up to it, and takes no tokens.
 
-        Raises SettingsError (database, journal), ModelError (models) and PolicyError (a policy that doesn't fit the models).
+        Raises SettingsError (database, journal), ModelError (models) and PolicyError (a policy that doesn't fit them).
         """
         bases = tuple(models) if isinstance(models, Iterable) else (models,)
         registry = ModelRegistry(*bases)

@@ -112,18 +112,18 @@ def member(i: int, **values: Any) -> Member:
 
 
 @contextmanager
-def embedded(folder: Path) -> Iterator[Profile]:
-    """SQLite and a key file."""
+def embedded(folder: Path, **options: Any) -> Iterator[Profile]:
+    """SQLite and a key file; `options` go to `Store.open`."""
     url = f"sqlite:///{folder / 'members.db'}"
-    with _profile("embedded", url, LocalKeys.open(folder / "keys.json"), folder, Counter()) as profile:
+    with _profile("embedded", url, LocalKeys.open(folder / "keys.json"), folder, Counter(), **options) as profile:
         yield profile
 
 
 @contextmanager
 def standard(
-    folder: Path, openbao: OpenBaoServer, url: str, timeout: tuple[float, float] = (2.0, 10.0)
+    folder: Path, openbao: OpenBaoServer, url: str, timeout: tuple[float, float] = (2.0, 10.0), **options: Any
 ) -> Iterator[Profile]:
-    """PostgreSQL and OpenBao, with a key prefix of its own on a shared server."""
+    """PostgreSQL and OpenBao, with a key prefix of its own on a shared server; `options` go to `Store.open`."""
     requests: Counter[str] = Counter()
     prefix = f"t{uuid.uuid4().hex[:8]}-"
     keys = VaultKeys(
@@ -137,12 +137,14 @@ def standard(
             [path.rpartition("transit/")[2].replace(f"{prefix}cat-", "")]
         ),
     )
-    with _profile("standard", url, keys, folder, requests) as profile:
+    with _profile("standard", url, keys, folder, requests, **options) as profile:
         yield profile
 
 
 @contextmanager
-def _profile(name: str, url: str, keys: Keys, folder: Path, requests: Counter[str]) -> Iterator[Profile]:
+def _profile(
+    name: str, url: str, keys: Keys, folder: Path, requests: Counter[str], **options: Any
+) -> Iterator[Profile]:
     import vaultstore.members.scopes  # noqa: F401 - registers the row scopes
 
     gate = create_engine(url.replace("members.db", "gate.db"), hide_parameters=True, pool_pre_ping=True, pool_size=4)
@@ -152,7 +154,7 @@ def _profile(name: str, url: str, keys: Keys, folder: Path, requests: Counter[st
         event.listen(gate, "connect", lambda raw, record: raw.set_trace_callback(gate_statements.append))
     else:
         event.listen(gate, "before_cursor_execute", lambda conn, cur, sql, *rest: gate_statements.append(sql))
-    store = Store.open(url, keys=keys, policy=Policy.load(SHIPPED_POLICY), models=Base, gate=gate)
+    store = Store.open(url, keys=keys, policy=Policy.load(SHIPPED_POLICY), models=Base, gate=gate, **options)
     store.create_all()
     profile = Profile(name, store, keys, url, folder, requests, gate_statements=gate_statements)
 

@@ -132,9 +132,7 @@ class FileJournal:
         if known is None:
             raise SettingsError("the database has no table for it: run the migrations")
         if known.journals:
-            raise AuditError(
-                f"the journal {self.file.path} is gone, so nothing was done: see `vaultstore journal status`"
-            )
+            raise AuditError(f"the journal {self.file.path} is gone, so nothing was done")
         return self.file.begin(self.store, known.keeper, datetime.now().astimezone())
 
     def _committing(self, connection: sa.Connection) -> None:

@@ -58,7 +58,7 @@ class Replayed:
 
 
 class Replaying:
-    """The journal of a store that is opened to be replayed: it writes nothing, and notes the line that is being done."""
+    """The journal of a store that is opened to be replayed: it writes nothing, and notes the line that is done."""
 
     def __init__(self, own: FileJournal | None, kept: KeptCheckpoints | None = None) -> None:
         """`own` is the journal of the store's settings, `kept` the checkpoints that its log is held to."""
@@ -122,9 +122,7 @@ def replay(
         place = f"{journal.file.path}:{line.number + 1}"
         act = _ACTS.get(line.kind)
         if act is None:
-            raise ProofError(
-                f"{place}: this version does not know what {line.kind!r} is; the lines before it are applied"
-            )
+            raise ProofError(f"{place}: this version does not know {line.kind!r}; the lines before it are applied")
         replaying.doing(head, line)
         try:
             changed = act(store, line.facts, line.at)
@@ -154,7 +152,7 @@ def _in_own_order(stream: list[_Timed]) -> list[_Timed]:
 
 
 def _sweep(store: Facades) -> int:
-    """Destroy keys of erased subjects: a members' file that was restored brings them back. How many subjects had any."""
+    """Destroy keys of erased subjects, which a restored members' file brings back. How many subjects had any."""
     found = 0
     with store.parts.gate_engine.connect() as gate:
         erased = gate.scalars(sa.select(vs_subjects.c.subject).where(vs_subjects.c.state == ERASED)).all()

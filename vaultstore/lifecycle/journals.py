@@ -224,5 +224,5 @@ def _evidence(lost: Checkpoint | None) -> dict[str, str]:
 
 def _counts(done: Replayed) -> dict[str, int]:
     """Counts of an entry: lines that changed something, by kind, and subjects whose keys had come back."""
-    counts = {kind: number for kind, number in sorted(done.applied.items())}
+    counts = dict(sorted(done.applied.items()))
     return counts | ({"leftovers": done.leftovers} if done.leftovers else {})

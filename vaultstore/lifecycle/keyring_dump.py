@@ -126,7 +126,7 @@ class KeyringDump:
         was given up; one that the keyring has another wrap of is refused too, unless `replace`. Raises ProofError where
         the file was changed, is unfinished or another store's, UnsupportedOperation for a login without the right.
         """
-        path, parts = Path(path), self._parts
+        path = Path(path)
         count = self.check(path)
         done = Imported()
         with operators_only("import a keyring"), path.open("rb") as file:
@@ -204,4 +204,4 @@ def _oldest(connection: sa.Connection) -> dict[str, int]:
     table = metadata.tables.get("vs_key_versions")
     if table is None:
         return {}
-    return {category: oldest for category, oldest in connection.execute(sa.select(table.c.category, table.c.oldest))}
+    return {row[0]: row[1] for row in connection.execute(sa.select(table.c.category, table.c.oldest))}

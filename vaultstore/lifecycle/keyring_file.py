@@ -1,4 +1,4 @@
-"""A dump of the keyring as a file: wrapped keys a line, with marks to go on from. docs/formats/keyring.md has the form."""
+"""A dump of the keyring as a file: a wrapped key a line, and marks to go on from. docs/formats/keyring.md."""
 
 from __future__ import annotations
 
@@ -138,9 +138,7 @@ class Reader:
     def _mark(self, content: dict[str, Any]) -> None:
         digest = self._hash.digest()
         if content.get("count") != self.count or content.get("digest") != digest.hex():
-            raise ProofError(
-                f"{self._place}: a line above was changed, put in or taken out since this mark was written"
-            )
+            raise ProofError(f"{self._place}: a line above this mark was changed, put in or taken out")
         if "note" in content:
             self.note, self.end_digest = Note.parse(str(content["note"])), digest
 

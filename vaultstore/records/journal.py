@@ -13,6 +13,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from vaultstore.errors import SettingsError
 from vaultstore.records.base import GATE, Instant, insert_new, metadata
 
 __all__ = [
@@ -111,7 +112,11 @@ def hold(connection: sa.Connection, journal: str, begins: Position, keeper: str 
     new = {"journal": journal, "keeper": keeper, "number": begins.number, "hash": begins.hash, "ends": begins.ends}
     connection.execute(insert_new(connection, vs_journal), [new])
     c = vs_journal.c
-    return Position(*connection.execute(sa.select(c.number, c.hash, c.ends).where(c.journal == journal)).one())
+    mine = (c.journal == journal) & c.lost_at.is_(None)
+    held = connection.execute(sa.select(c.number, c.hash, c.ends).where(mine)).one_or_none()
+    if held is None:
+        raise SettingsError(f"the journal {journal} was given up as lost: name another file in the setting journal")
+    return Position(*held)
 
 
 def done(connection: sa.Connection, journal: str, at: Position) -> None:
