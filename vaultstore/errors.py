@@ -5,6 +5,7 @@
     ├── SettingsError            a setting, a folder, a file mode or a key file is wrong
     ├── PolicyError              a policy file is wrong; carries file, line and column
     ├── IssueDenied              the policy does not let this actor have this token
+    ├── BundleError              a copy of a member's data that can't be read back; says where it is wrong
     ├── TokenError
     │   ├── TokenInvalid         forged, malformed, not for us, or for another version of the purpose
     │   ├── TokenExpired
@@ -23,6 +24,7 @@
     ├── KeyServiceError
     │   ├── KeyServiceUnavailable  no answer, sealed, overloaded: trying again may help
     │   └── KeyServiceRefused      it answered no: trying again will not help
+    ├── KeyVersionNeeded         a key's old version can't be given up: live wraps are of it
     └── AuditError               the audit entry could not be committed, so nothing was disclosed
         └── ProofError           a proof, note, log or report does not hold; says what is wrong and where
 
@@ -31,6 +33,7 @@ Messages carry ids, names and reasons. They never carry a value, a key or a toke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ __all__ = [
     "AccessDenied",
     "ApprovalMissing",
     "AuditError",
+    "BundleError",
     "BudgetExhausted",
     "ConsentMissing",
     "DecryptionError",
@@ -45,6 +49,7 @@ __all__ = [
     "KeyServiceError",
     "KeyServiceRefused",
     "KeyServiceUnavailable",
+    "KeyVersionNeeded",
     "ModelError",
     "NotDisclosed",
     "PolicyError",
@@ -99,6 +104,17 @@ def _policy_error(reason: str, file: Path | str | None, line: int | None, column
 
 class IssueDenied(VaultstoreError):
     """The policy does not let this actor have a token for this purpose."""
+
+
+class BundleError(VaultstoreError):
+    """A copy of a member's data is malformed, was altered, or does not fit the models.
+
+    `place` is where, such as ``rows.Member[0].phone``; it leads the message. Neither has a value.
+    """
+
+    def __init__(self, message: str, *, place: str = "") -> None:
+        self.place = place
+        super().__init__(f"{place}: {message}" if place else message)
 
 
 class TokenError(VaultstoreError):
@@ -178,6 +194,17 @@ class KeyServiceUnavailable(KeyServiceError):
 
 class KeyServiceRefused(KeyServiceError):
     """The key service answered no; trying again will not help."""
+
+
+class KeyVersionNeeded(VaultstoreError):
+    """Older versions of a category's key can't be given up yet: live wraps need them. Rewrap first.
+
+    `category` is the category, `wraps` how many wraps are of which version (0: of what is no wrap).
+    """
+
+    def __init__(self, message: str, *, category: str = "", wraps: Mapping[int, int] | None = None) -> None:
+        self.category, self.wraps = category, dict(wraps or {})
+        super().__init__(message)
 
 
 class AuditError(VaultstoreError):

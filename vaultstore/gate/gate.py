@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from vaultstore.catalogue import Catalogue
 from vaultstore.envelope import wrap_context
-from vaultstore.errors import AccessDenied, UnsupportedOperation
+from vaultstore.errors import AccessDenied, KeyServiceRefused, UnsupportedOperation
 from vaultstore.gate.claims import Claims
 from vaultstore.gate.indexing import collision, digests, former_digests, rotated, versions_of
 from vaultstore.gate.ledger import Ledger, Wrap
@@ -24,6 +24,9 @@ from vaultstore.keys import KeyService
 from vaultstore.records.index_versions import FIRST, Versions
 
 __all__ = ["Gate"]
+
+_MOST_REWRAPS = 5
+"""How often in one write the key service may be behind what was given up: it is a race, or an old key file."""
 
 
 class Gate:
@@ -147,6 +150,7 @@ class Gate:
         versions = versions_of(values, admission.versions)
         indexed, former = self._digests(opened, model, values, versions)
         reused = opened.cache.reusable(needs, self._clock())
+        wrapped_again = 0
         while True:  # once, but for the races below
             fresh = new_keys(need for need in needs if need not in reused)
             mints = wrapped(opened, fresh)
@@ -161,6 +165,12 @@ class Gate:
                 # A rotation began, or ended: nobody would find these rows by digests of what was current before.
                 versions = versions_of(values, minting.versions)
                 indexed, former = self._digests(opened, model, values, versions)
+                continue
+            if minting.stale:
+                # The key was rotated, and its old version given up, since these keys were wrapped.
+                wrapped_again += 1
+                if wrapped_again > _MOST_REWRAPS:
+                    raise KeyServiceRefused("the key service wraps under a version of a key that was given up")
                 continue
             if not minting.gone:
                 break

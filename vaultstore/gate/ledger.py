@@ -65,6 +65,8 @@ class Minting:
     refused: Mapping[bytes, str] = field(default_factory=dict)
     gone: Sequence[KeyRef] = ()
     """Keys meant for reuse that the keyring no longer holds."""
+    stale: bool = False
+    """A new key is wrapped under a version of its category's key that was given up: nothing was added, wrap again."""
     versions: Mapping[str, Versions] | None = None
     """As in Admission, where an index's key began to be rotated since: nothing was added, ask again with these."""
 

@@ -173,6 +173,7 @@ class PostgresLedger:
             code=answer.get("code"),
             refused={asked[at]: code for at, code in answer.get("refused", ())},
             gone=[reused[at] for at in answer.get("gone", ())],
+            stale="stale" in answer,
             versions=_versions(answer) if "versions" in answer else None,
         )
 

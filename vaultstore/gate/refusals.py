@@ -87,7 +87,7 @@ def denial(code: str, claims: Claims, verb: str, what: str, subject: bytes | Non
     kind, text = _ACCESS[code]
     named = uuid.UUID(bytes=subject) if subject is not None else None
     message = text.format(purpose=claims.purpose, verb=verb, what=what, subject=named or "the subjects")
-    return (kind or _BY_VERB[verb])(message, reason=code, subject=named)
+    return (kind or _BY_VERB.get(verb, AccessDenied))(message, reason=code, subject=named)
 
 
 def refusal(code: str, claims: Claims, verb: str, what: str) -> VaultstoreError:

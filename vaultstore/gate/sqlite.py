@@ -26,7 +26,7 @@ from vaultstore.gate.scopes import ScopePair, pack_pairs
 from vaultstore.gate.sqlite_charge import ChargeSteps
 from vaultstore.gate.sqlite_index import IndexSteps
 from vaultstore.gate.sqlite_steps import Step, outcome_of
-from vaultstore.records import approvals, entries, keyring, purposes, subjects
+from vaultstore.records import approvals, entries, key_versions, keyring, purposes, subjects
 from vaultstore.records.base import rfc3339
 from vaultstore.records.index_versions import NO_VERSIONS, Versions, overtaken
 from vaultstore.records.sqlite import BUSY_TIMEOUT, IMMEDIATE
@@ -245,6 +245,8 @@ class SqliteLedger(ChargeSteps, IndexSteps):
         if refused:
             return Minting(refused=refused)
         gone = keyring.missing(connection, reused)
+        if not gone and key_versions.stale(connection, ((mint.ref[0], mint.wrapped) for mint in minted)):
+            return Minting(stale=True)
         if not gone:
             rows = [
                 keyring.KeyRow(subject, category, scope, key_id, wrapped, claims.purpose, time)

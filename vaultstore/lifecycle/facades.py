@@ -8,8 +8,10 @@ from vaultstore.lifecycle.consents import Consents
 from vaultstore.lifecycle.jobs import Jobs
 from vaultstore.lifecycle.journal_replay import Facades as Doers
 from vaultstore.lifecycle.journals import Journals
+from vaultstore.lifecycle.keyring import Keyring
 from vaultstore.lifecycle.keyring_dump import KeyringDump
 from vaultstore.lifecycle.parts import Parts
+from vaultstore.lifecycle.portability import Portability
 from vaultstore.lifecycle.projections import Projections
 from vaultstore.lifecycle.revocations import Revocations
 from vaultstore.lifecycle.subjects import Subjects
@@ -25,7 +27,9 @@ class Facades:
     subjects: Subjects
     jobs: Jobs
     projections: Projections
+    portability: Portability
     journal: Journals
+    keyring: Keyring
     keyring_dump: KeyringDump
     parts: Parts
     """What the facades work with; not for callers."""
@@ -33,11 +37,13 @@ class Facades:
     def _furnish(self, parts: Parts) -> None:
         self.parts = parts
         self.consents = Consents(parts.ledger)
-        self.cases = Cases(parts.ledger)
+        self.cases = Cases(parts.ledger, parts)
         self.subjects = Subjects(parts.ledger, parts)
         self.jobs = Jobs(parts.engine)
         self.projections = Projections(parts, self.jobs)
+        self.portability = Portability(parts)
         self._approvals = Approvals(parts.ledger, parts.gate)
         self._revocations = Revocations(parts.ledger, parts.journal)
         self.journal = Journals(Doers(parts, self.subjects, self.consents, self._revocations))
+        self.keyring = Keyring(parts, self.jobs)
         self.keyring_dump = KeyringDump(parts)

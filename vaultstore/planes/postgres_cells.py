@@ -23,6 +23,7 @@ _ALWAYS = frozenset({
 """What says who acts; it tells a login nothing that it did not set itself."""
 _READ = frozenset({"vs_admit", "vs_wraps"})
 _WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
+_REWRAP = frozenset({"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"})
 _SEARCH = frozenset({"vs_search", "vs_found"})
 
 
@@ -107,5 +108,9 @@ def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Itera
         found |= _WRITE if purpose.write else set()
         found |= _SEARCH if purpose.search else set()
         found |= {"vs_approve"} if purpose.approves else set()
+        found |= {"vs_key_state"} if purpose.keeps_keys else set()
+        found |= {"vs_rotate"} if "rotate" in purpose.keeps_keys else set()
+        found |= _REWRAP if "rewrap" in purpose.keeps_keys else set()
+        found |= {"vs_retire"} if "retire" in purpose.keeps_keys else set()
     found |= {"vs_restrict"} if "states" in keeps else set()
     return frozenset(found)

@@ -24,6 +24,11 @@ CONTEXT: Final = frozenset({
 
 _READ = frozenset({"vs_admit", "vs_wraps"})
 _WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
+_KEEPING: Mapping[str, frozenset[str]] = {
+    "rotate": frozenset({"vs_rotate"}),
+    "rewrap": frozenset({"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"}),
+    "retire": frozenset({"vs_retire"}),
+}
 _SEARCH = frozenset({"vs_search", "vs_found"})
 _JOURNAL = frozenset({"vs_standing", "vs_journal_hold", "vs_journal_done"})
 """How far the database has come, for whoever opens a store; and a journal in the login's own name, and no other's."""
@@ -119,6 +124,13 @@ def purpose_functions(purpose: Purpose) -> frozenset[str]:
     return CONTEXT | {"vs_mint"} if purpose.write else CONTEXT
 
 
+def key_functions(purpose: Purpose) -> frozenset[str]:
+    """Functions that the upkeep of keys takes."""
+    return frozenset({"vs_key_state"} if purpose.keeps_keys else ()).union(
+        *(_KEEPING[verb] for verb in purpose.keeps_keys)
+    )
+
+
 def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
     """Functions that the login of a service calls: what the verbs of its purposes take."""
     found = {*CONTEXT, "vs_check", *_JOURNAL}
@@ -127,6 +139,7 @@ def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
         found |= _WRITE if purpose.write else frozenset()
         found |= _SEARCH if purpose.search else frozenset()
         found |= {"vs_approve"} if purpose.approves else frozenset()
+        found |= key_functions(purpose)
         found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else frozenset()
     return frozenset(found).union(*(KEPT_BY.get(record, ()) for record in service.keeps))
 
