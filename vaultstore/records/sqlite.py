@@ -17,6 +17,7 @@ _PRAGMAS = (
     "synchronous = FULL",  # an audit entry must not vanish with the power
     "foreign_keys = ON",
     "secure_delete = ON",  # a destroyed key is overwritten, not just unlinked
+    "journal_size_limit = 0",  # nor left in a write-ahead log that begins anew
 )
 
 
