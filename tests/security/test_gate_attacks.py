@@ -252,12 +252,12 @@ def test_keys_that_arrive_after_the_grant_was_closed_are_not_kept(sqlite: World)
 
 def test_threads_of_one_grant_share_one_login_and_make_an_ended_one_anew_once(sqlite: World) -> None:
     class Ending(CountingKeys):
-        def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
+        def hmac(self, index: str, values: Sequence[bytes], *, version: int) -> list[bytes]:
             meeting.wait()
             if self.logins == 1:
                 meeting.wait()
                 raise LoginEnded("over")
-            return super().hmac(index, values)
+            return super().hmac(index, values, version=version)
 
     meeting = threading.Barrier(8)
     keys = Ending()
@@ -271,7 +271,7 @@ def test_threads_of_one_grant_share_one_login_and_make_an_ended_one_anew_once(sq
 
     opened = sqlite.gate.open(sqlite.grant("import"), login)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: opened.ask(lambda s: s.hmac("members.phone", [b"1"])), range(8)))
+        answers = list(pool.map(lambda _: opened.ask(lambda s: s.hmac("members.phone", [b"1"], version=1)), range(8)))
     assert len(answers) == 8
     assert len(services) == 2
     assert keys.requests == []

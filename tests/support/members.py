@@ -97,9 +97,9 @@ class _CountedService:
         self._count(f"unwrap {category}")
         return self._service.unwrap(category, items, reference=reference)
 
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
+    def hmac(self, index: str, values: Sequence[bytes], *, version: int = 1) -> list[bytes]:
         self._count(f"hmac {index}")
-        return self._service.hmac(index, values)
+        return self._service.hmac(index, values, version=version)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._service, name)

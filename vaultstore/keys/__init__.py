@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from vaultstore.keys.local import LocalKeys
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.protocols import Keys, KeyService, KeyVersions, Signature, Signer
+from vaultstore.keys.protocols import KeyKind, Keys, KeyService, KeyVersions, Signature, Signer
 from vaultstore.keys.vault import VaultKeys
 
-__all__ = ["KeyService", "KeyVersions", "Keys", "LocalKeys", "LoginEnded", "Signature", "Signer", "VaultKeys"]
+__all__ = [
+    "KeyKind",
+    "KeyService",
+    "KeyVersions",
+    "Keys",
+    "LocalKeys",
+    "LoginEnded",
+    "Signature",
+    "Signer",
+    "VaultKeys",
+]

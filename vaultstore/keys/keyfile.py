@@ -4,7 +4,8 @@
      "categories": {NAME: {VERSION: KEY}}, "indexes": {...}, "signing": {...},     32 bytes each, base64
      "access": null | {"issuer": ..., "categories": [...], "indexes": [...],
                        "purposes": {NAME: {"digest": ..., "unwrap": [...], "wrap": [...], "hmac": [...],
-                                          "rotate": [...], "rewrap": [...], "retire": [...]}}}}   where it has any
+                                          "rotate": [...], "rewrap": [...], "retire": [...],    where it has any
+                                          "rotate_indexes": [...], "retire_indexes": [...]}}}}
 
 Versions are decimal numbers from 1. The file belongs to the account that uses it and nobody else may read it.
 """
@@ -19,12 +20,13 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vaultstore.errors import SettingsError
 from vaultstore.keys.handle import SecretHandle
+from vaultstore.keys.protocols import KeyKind
 from vaultstore.policy.access import KeyAccess, PurposeKeys
 from vaultstore.policy.model import KEY_VERBS
 
@@ -33,6 +35,8 @@ __all__ = ["KEY_BYTES", "KeyMaterial", "exclusive", "read_key_file", "signature_
 KEY_BYTES = 32
 _FORMAT, _VERSION = "vaultstore-keys", 1
 _SECTIONS = ("categories", "indexes", "signing")
+
+_KEPT = (*KEY_VERBS, "rotate_indexes", "retire_indexes")
 
 Versions = Mapping[str, Mapping[int, bytes]]
 
@@ -45,6 +49,15 @@ class KeyMaterial(SecretHandle):
     indexes: Versions = field(default_factory=dict)
     signing: Versions = field(default_factory=dict)
     access: KeyAccess | None = None
+
+    def of(self, kind: KeyKind) -> Versions:
+        """The keys of all categories, or of all indexes."""
+        return self.categories if kind == "category" else self.indexes
+
+    def with_versions(self, kind: KeyKind, name: str, versions: Mapping[int, bytes]) -> KeyMaterial:
+        """The same, but for the versions of one key."""
+        keys = {**self.of(kind), name: versions}
+        return replace(self, categories=keys) if kind == "category" else replace(self, indexes=keys)
 
 
 @contextlib.contextmanager
@@ -160,7 +173,7 @@ def _render(material: KeyMaterial) -> bytes:
                 "unwrap": sorted(rights.unwrap),
                 "wrap": sorted(rights.wrap),
                 "hmac": sorted(rights.hmac),
-                **{verb: sorted(names) for verb in KEY_VERBS if (names := getattr(rights, verb))},
+                **{verb: sorted(names) for verb in _KEPT if (names := getattr(rights, verb))},
             }
             for name, rights in sorted(access.purposes.items())
         },
@@ -201,6 +214,8 @@ def _parse_access(document: Any) -> KeyAccess:
             rotate=frozenset(_strings(rights.get("rotate", []))),
             rewrap=frozenset(_strings(rights.get("rewrap", []))),
             retire=frozenset(_strings(rights.get("retire", []))),
+            rotate_indexes=frozenset(_strings(rights.get("rotate_indexes", []))),
+            retire_indexes=frozenset(_strings(rights.get("retire_indexes", []))),
         )
         for name, rights in document["purposes"].items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ from vaultstore.keys.keyfile import (
 )
 from vaultstore.keys.local_service import LocalKeyService
 from vaultstore.keys.login import SIGNING_KEYS, TOKEN_KEY, LoginEnded, check_login
-from vaultstore.keys.protocols import Signature
+from vaultstore.keys.protocols import KeyKind, Signature
 from vaultstore.policy.access import KeyAccess
 
 __all__ = ["LocalKeyService", "LocalKeys"]
@@ -135,30 +135,28 @@ class LocalKeys(SecretHandle):
 
         self._change(change)
 
-    def rotate(self, category: str) -> int:
-        """Add a version to a category's key; new wraps use it, old wraps still open. Returns its number."""
+    def rotate(self, name: str, kind: KeyKind = "category") -> int:
+        """Add a version to the key of a category or an index, see KeyService. Returns its number."""
 
         def change(old: KeyMaterial) -> KeyMaterial:
-            versions = old.categories.get(category)
+            versions = old.of(kind).get(name)
             if versions is None:
-                raise KeyServiceRefused(f"there is no key for the category {category}")
-            added = {**versions, max(versions) + 1: os.urandom(KEY_BYTES)}
-            return replace(old, categories={**old.categories, category: added})
+                raise KeyServiceRefused(f"there is no key for the {kind} {name}")
+            return old.with_versions(kind, name, {**versions, max(versions) + 1: os.urandom(KEY_BYTES)})
 
-        return max(self._change(change).categories[category])
+        return max(self._change(change).of(kind)[name])
 
-    def retire(self, category: str, oldest: int) -> None:
-        """Take a category's versions before `oldest` out of the file, for good: their wraps never open again.
+    def retire(self, name: str, oldest: int, kind: KeyKind = "category") -> None:
+        """Take the versions before `oldest` out of the file, for good: their wraps never open again.
 
         What the disk keeps of the file's former content is the disk's to overwrite. Raises KeyServiceRefused.
         """
 
         def change(old: KeyMaterial) -> KeyMaterial:
-            versions = old.categories.get(category)
+            versions = old.of(kind).get(name)
             if versions is None or not 1 <= oldest <= max(versions):
-                raise KeyServiceRefused(f"the key for the category {category} has no version {oldest} to begin with")
-            kept = {number: key for number, key in versions.items() if number >= oldest}
-            return replace(old, categories={**old.categories, category: kept})
+                raise KeyServiceRefused(f"the key for the {kind} {name} has no version {oldest} to begin with")
+            return old.with_versions(kind, name, {n: key for n, key in versions.items() if n >= oldest})
 
         self._change(change)
 

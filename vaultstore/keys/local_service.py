@@ -16,7 +16,7 @@ from vaultstore.errors import KeyServiceRefused
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import KEY_BYTES
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.protocols import KeyVersions
+from vaultstore.keys.protocols import KeyKind, KeyVersions
 from vaultstore.policy.access import PurposeKeys
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["LocalKeyService"]
 
 _NONCE_BYTES = 12
-_INDEX_VERSION = 1  # an index's digests change with its key, so a second version is a second index
 
 
 class LocalKeyService(SecretHandle):
@@ -60,29 +59,28 @@ class LocalKeyService(SecretHandle):
             wraps.append(None if data_key is None else _wrap(newest, ciphers[newest], context, data_key))
         return wraps
 
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
+    def hmac(self, index: str, values: Sequence[bytes], *, version: int = 1) -> list[bytes]:
         """HMAC-SHA-256 of `values`, see KeyService."""
         opened = self._allowed("compute digests of", index, self._rights.hmac)
-        versions = opened.material.indexes.get(index)
-        if versions is None or _INDEX_VERSION not in versions:
-            raise KeyServiceRefused(f"there is no key for the index {index}")
-        key = versions[_INDEX_VERSION]
+        key = opened.material.indexes.get(index, {}).get(version)
+        if key is None:
+            raise KeyServiceRefused(f"there is no key for the index {index} of version {version}")
         return [hmac.digest(key, value, "sha256") for value in values]
 
-    def versions(self, category: str) -> KeyVersions:
+    def versions(self, name: str, kind: KeyKind = "category") -> KeyVersions:
         """The versions in the file, see KeyService."""
-        numbers = self._ciphers("see the versions of", category, self._rights.kept)
+        numbers = self._kept("see the versions of", name, kind, self._rights.kept_of(kind))
         return KeyVersions(max(numbers), min(numbers), min(numbers))
 
-    def rotate(self, category: str) -> int:
+    def rotate(self, name: str, kind: KeyKind = "category") -> int:
         """Add a version, see KeyService."""
-        self._allowed("rotate", category, self._rights.rotate)
-        return self._held().rotate(category)
+        self._kept("rotate", name, kind, self._rights.rotated(kind))
+        return self._held().rotate(name, kind)
 
-    def retire(self, category: str, oldest: int) -> None:
+    def retire(self, name: str, oldest: int, kind: KeyKind = "category") -> None:
         """Take the versions before `oldest` out of the file, see KeyService."""
-        self._allowed("retire", category, self._rights.retire)
-        self._held().retire(category, oldest)
+        self._kept("retire", name, kind, self._rights.retired(kind))
+        self._held().retire(name, oldest, kind)
 
     def close(self) -> None:
         """End this login. Harmless when repeated."""
@@ -105,6 +103,12 @@ class LocalKeyService(SecretHandle):
         if name not in names:
             raise KeyServiceRefused(f"the purpose {self._purpose} may not {verb} {name}")
         return opened
+
+    def _kept(self, verb: str, name: str, kind: KeyKind, names: Collection[str]) -> Mapping[int, bytes]:
+        versions = self._allowed(verb, name, names).material.of(kind).get(name)
+        if versions is None:
+            raise KeyServiceRefused(f"there is no key for the {kind} {name}")
+        return versions
 
     def _ciphers(self, verb: str, category: str, names: Collection[str]) -> Mapping[int, AESGCM]:
         ciphers = self._allowed(verb, category, names).ciphers.get(category)

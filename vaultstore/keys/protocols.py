@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from vaultstore.policy.access import KeyAccess
 
-__all__ = ["KeyService", "KeyVersions", "Keys", "Signature", "Signer"]
+__all__ = ["KeyKind", "KeyService", "KeyVersions", "Keys", "Signature", "Signer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,13 @@ class Signature:
     value: bytes
 
 
+KeyKind = Literal["category", "index"]
+"""What a key is for: data keys of a category are wrapped under it, or digests of a blind index made."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyVersions:
-    """Which versions of a category's key there are. Versions count from 1."""
+    """Which versions of a key there are. Versions count from 1."""
 
     newest: int
     """Wraps are made under it."""
@@ -53,17 +57,23 @@ class KeyService(Protocol):
         It takes a right of its own. `reference` is the id of the entry that the wraps were handed out under.
         """
 
-    def versions(self, category: str) -> KeyVersions:
-        """The versions of the category's key; for who may rotate, rewrap or retire it."""
+    def versions(self, name: str, kind: KeyKind = "category") -> KeyVersions:
+        """The versions of the key of a category or an index; for who may rotate, rewrap or retire it."""
 
-    def rotate(self, category: str) -> int:
-        """Add a version to the category's key; new wraps use it, old wraps still open. Returns its number."""
+    def rotate(self, name: str, kind: KeyKind = "category") -> int:
+        """Add a version to the key of a category or an index; returns its number.
 
-    def retire(self, category: str, oldest: int) -> None:
-        """Let no version before `oldest` open any more, then forget them, for good. Doing it again goes on with it."""
+        New wraps use it, old wraps still open; digests are made under the version that is asked for.
+        """
 
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
-        """HMAC-SHA-256 (32 bytes each) of `values` under the key of the blind index called `index`."""
+    def retire(self, name: str, oldest: int, kind: KeyKind = "category") -> None:
+        """Let no version before `oldest` do anything any more, then forget them, for good.
+
+        Doing it again goes on with it.
+        """
+
+    def hmac(self, index: str, values: Sequence[bytes], *, version: int = 1) -> list[bytes]:
+        """HMAC-SHA-256 (32 bytes each) of `values` under one version of the key of the blind index called `index`."""
 
     def close(self) -> None:
         """Give the login back (Vault revokes its token). Harmless when repeated."""

@@ -59,13 +59,14 @@ def rights_of(names: VaultNames, rights: PurposeKeys) -> Rights:
         *(f"rewrap/{names.category(name)}" for name in rights.rewrap),
         *(f"hmac/{names.index(name)}" for name in rights.hmac),
         *(f"keys/{names.category(name)}/rotate" for name in rights.rotate),
+        *(f"keys/{names.index(name)}/rotate" for name in rights.rotate_indexes),
     ]
     found = {f"{names.mount}/{path}": frozenset({"update"}) for path in keys}
-    for name in rights.kept:
-        found[f"{names.mount}/keys/{names.category(name)}"] = frozenset({"read"})
-    for name in rights.retire:
+    for key in (*map(names.category, rights.kept), *map(names.index, rights.kept_of("index"))):
+        found[f"{names.mount}/keys/{key}"] = frozenset({"read"})
+    for key in (*map(names.category, rights.retire), *map(names.index, rights.retire_indexes)):
         for verb, parameters in KEPT_PARAMETERS.items():
-            found[f"{names.mount}/keys/{names.category(name)}/{verb}"] = frozenset({_limited("update", parameters)})
+            found[f"{names.mount}/keys/{key}/{verb}"] = frozenset({_limited("update", parameters)})
     return dict(sorted(found.items())) | _SELF
 
 

@@ -12,14 +12,13 @@ from vaultstore.errors import KeyServiceError, KeyServiceRefused
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import KEY_BYTES
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.protocols import KeyVersions
+from vaultstore.keys.protocols import KeyKind, KeyVersions
 from vaultstore.keys.vault_client import Answer, VaultClient
 from vaultstore.keys.vault_names import VaultNames
 
 __all__ = ["VaultKeyService"]
 
 _PARTIAL = 207
-_INDEX_VERSION = 1  # pinned: a rotated HMAC key would change every digest, and no search would find anything
 _DIGEST_BYTES = 32
 
 T = TypeVar("T")
@@ -80,35 +79,36 @@ class VaultKeyService(SecretHandle):
             wraps.extend(_spread(chunk, fresh))
         return wraps
 
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
+    def hmac(self, index: str, values: Sequence[bytes], *, version: int = 1) -> list[bytes]:
         """HMAC-SHA-256 of `values`, see KeyService. One request for each `batch` values."""
         digests: list[bytes] = []
         for chunk in self._chunks(values):
             batch = [{"input": _b64(value)} for value in chunk]
-            extra = {"key_version": _INDEX_VERSION, "algorithm": "sha2-256"}
+            # Pinned: left to itself Vault takes the newest, and no row that is there would be found.
+            extra = {"key_version": version, "algorithm": "sha2-256"}
             results = self._batched("hmac", self._names.index(index), batch, extra=extra)
-            digests.extend(_digest(_required(result, "hmac")) for result in results)
+            digests.extend(_digest(_required(result, "hmac"), version) for result in results)
         return digests
 
-    def versions(self, category: str) -> KeyVersions:
-        """The versions of the category's key, see KeyService. One request."""
-        data = self._request("GET", self._key(category), None, 0, (), "").data
-        numbers = [data.get(f"{name}_version") for name in ("latest", "min_decryption", "min_available")]
+    def versions(self, name: str, kind: KeyKind = "category") -> KeyVersions:
+        """The versions of a key, see KeyService. One request."""
+        data = self._request("GET", self._key(name, kind), None, 0, (), "").data
+        numbers = [data.get(f"{number}_version") for number in ("latest", "min_decryption", "min_available")]
         newest, oldest, kept = (number if isinstance(number, int) else 0 for number in numbers)
         if newest < 1:
-            raise KeyServiceRefused(f"the key service says nothing of the versions of {category}")
+            raise KeyServiceRefused(f"the key service says nothing of the versions of {name}")
         return KeyVersions(newest, max(1, oldest), max(1, kept))
 
-    def rotate(self, category: str) -> int:
+    def rotate(self, name: str, kind: KeyKind = "category") -> int:
         """Add a version, see KeyService. Two requests."""
-        self._request("POST", f"{self._key(category)}/rotate", {}, 0, (), "")
-        return self.versions(category).newest
+        self._request("POST", f"{self._key(name, kind)}/rotate", {}, 0, (), "")
+        return self.versions(name, kind).newest
 
-    def retire(self, category: str, oldest: int) -> None:
+    def retire(self, name: str, oldest: int, kind: KeyKind = "category") -> None:
         """Close the versions before `oldest`, then trim them away, see KeyService. Two requests and one to look."""
-        found, key = self.versions(category), self._key(category)
+        found, key = self.versions(name, kind), self._key(name, kind)
         if not 1 <= oldest <= found.newest:
-            raise KeyServiceRefused(f"the key for the category {category} has no version {oldest} to begin with")
+            raise KeyServiceRefused(f"the key for the {kind} {name} has no version {oldest} to begin with")
         if found.kept >= oldest:
             return
         # Vault trims nothing that may still be used, in either direction. The numbers never go down.
@@ -130,8 +130,9 @@ class VaultKeyService(SecretHandle):
             with contextlib.suppress(KeyServiceError):
                 self._client.request("POST", "auth/token/revoke-self", token=token)
 
-    def _key(self, category: str) -> str:
-        return f"{self._names.mount}/keys/{self._names.category(category)}"
+    def _key(self, name: str, kind: KeyKind) -> str:
+        key = self._names.category(name) if kind == "category" else self._names.index(name)
+        return f"{self._names.mount}/keys/{key}"
 
     def _chunks(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
         for start in range(0, len(items), self._batch):
@@ -206,8 +207,8 @@ def _data_key(result: dict[str, Any]) -> bytes | None:
     return data_key if data_key is not None and len(data_key) == KEY_BYTES else None
 
 
-def _digest(text: str) -> bytes:
-    digest = _unb64(text.removeprefix(f"vault:v{_INDEX_VERSION}:"))
+def _digest(text: str, version: int) -> bytes:
+    digest = _unb64(text.removeprefix(f"vault:v{version}:"))
     if digest is None or len(digest) != _DIGEST_BYTES:
         raise KeyServiceRefused("the key service answered with something that is no HMAC-SHA-256")
     return digest

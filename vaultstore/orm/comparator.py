@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import type_coerce
+from sqlalchemy import and_, bindparam, or_, type_coerce
 from sqlalchemy.orm import ColumnProperty
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.lambdas import PyWrapper
@@ -12,13 +12,15 @@ from sqlalchemy.sql.lambdas import PyWrapper
 from vaultstore.blindindex import BlindIndex
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.masks import is_masked
-from vaultstore.orm.types import IndexedFieldType, Needle
+from vaultstore.orm.types import IndexedFieldType, Needle, Needles
 
 if TYPE_CHECKING:
     from vaultstore.orm.properties import EncryptedProperty
 
 __all__ = ["EncryptedComparator", "HiddenComparator"]
 
+_ANY = (operators.eq, operators.in_op)
+_NONE = (operators.ne, operators.not_in_op)
 _NULL_TESTS = {operators.eq: True, operators.is_: True, operators.ne: False, operators.is_not: False}
 
 
@@ -92,16 +94,25 @@ class EncryptedComparator(_Refusing):
             column = self._annotated(prop.columns[0], prop.key) if prop.index_column is None else self._index
             return column.is_(None) if _NULL_TESTS[op] else column.is_not(None)
         if isinstance(value, PyWrapper):  # a closure variable of a lambda statement: its value comes when it runs
-            if op in (operators.eq, operators.ne, operators.in_op, operators.not_in_op):
-                return op(type_coerce(self._index, IndexedFieldType(self._model, self.prop.key, self._declared)), value)
+            if op in _ANY or op in _NONE:
+                # A second time for what the rows may have while the index's key is being rotated.
+                found = [op(type_coerce(self._index, self._of(former)), value) for former in (False, True)]
+                return or_(*found) if op in _ANY else and_(*found)
             self._refuse("this operator")
         if op in (operators.eq, operators.ne):
-            return op(self._index, self._needle(value))
-        if op in (operators.in_op, operators.not_in_op):
-            if not isinstance(value, list | tuple | set | frozenset):
-                self._refuse("in_ with anything but a list of values")
-            return op(self._index, [self._needle(item) for item in value])
-        return self._refuse(getattr(op, "__name__", "this operator"))
+            value = (value,)
+        elif op not in _ANY and op not in _NONE:
+            self._refuse(getattr(op, "__name__", "this operator"))
+        elif not isinstance(value, list | tuple | set | frozenset):
+            self._refuse("in_ with anything but a list of values")
+        # A list even for one value: while the index's key is being rotated there are two digests of it.
+        needles = Needles([self._needle(item) for item in value])
+        column = self._index
+        among = bindparam(None, needles, type_=column.type, unique=True, expanding=True)
+        return column.in_(among) if op in _ANY else column.not_in(among)
+
+    def _of(self, former: bool) -> IndexedFieldType:
+        return IndexedFieldType(self._model, self.prop.key, self._declared, former)
 
     def _needle(self, value: Any) -> Needle:
         if value is None:

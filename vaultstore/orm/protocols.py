@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from vaultstore.gate.claims import Claims
 from vaultstore.gate.opened import Lease
 from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searched
 from vaultstore.grants import Grant
+from vaultstore.records.index_versions import Versions
 
 __all__ = ["Gate", "Opened"]
 
@@ -62,8 +63,13 @@ class Gate(Protocol):
     def search(self, opened: Any, model: str, field: str, values: Sequence[bytes]) -> Searched:
         """Digests of needles."""
 
-    def found(self, opened: Any, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
-        """Audit the hits."""
+    def found(self, opened: Any, entry: str, rows: int, subjects: Sequence[bytes]) -> Mapping[str, Versions]:
+        """Audit the hits; the versions that indexes have by then."""
+
+    def check_free(
+        self, opened: Any, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]], connection: Connection
+    ) -> None:
+        """Raise IntegrityError where another row has such a value under a former version of the index's key."""
 
     def collision(self, opened: Any, model: str, field: str) -> None:
         """Charge and audit a uniqueness violation as a search."""

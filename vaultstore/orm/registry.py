@@ -210,6 +210,12 @@ class ModelRegistry:
                     f"{name} is no base for encrypted fields: class {name}(EncryptedModel, DeclarativeBase)"
                 )
         registries = dict.fromkeys(base.registry for base in self._bases)
+    def index_name(self, model: str, field: str) -> str:
+        """The name of a field's blind index, "" where it has none."""
+        info = self._infos.get(model)
+        found = None if info is None else info.by_name.get(field)
+        return "" if found is None or found.index is None else found.context
+
         for registry in registries:
             registry.configure()
             for mapper in registry.mappers:

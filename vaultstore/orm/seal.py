@@ -47,7 +47,7 @@ def seal_rows(session: PurposeSession, info: ModelInfo, rows: Sequence[Row], con
     needs: dict[KeyNeed, None] = {}
     sources: dict[str, None] = {}
     messages: dict[str, list[bytes]] = {}
-    indexed: dict[str, list[tuple[Put, str]]] = {}
+    indexed: dict[str, list[tuple[Put, str, bytes]]] = {}
     plans = {field.name: _plan(field) for field in info.fields}
     for row in rows:
         put = row.put
@@ -78,18 +78,21 @@ def seal_rows(session: PurposeSession, info: ModelInfo, rows: Sequence[Row], con
                 jobs += (need, aad, middle, scope, mask_codec.encode(mask(cell.v)), key, put)
             if field.index is not None:
                 messages.setdefault(field.context, []).append(field.index.message(cell.v))
-                indexed.setdefault(field.context, []).append((put, field.index_key))
+                indexed.setdefault(field.context, []).append((put, field.index_key, row_id))
     if not sources:
         return
     sealed = session.gate.seal(session.opened, info.name, list(sources), list(needs), messages, connection)
     session.minted(sealed.minted)
     _encrypt(jobs, sealed.keys)
     for name, places in indexed.items():
-        for (put, key), digest in zip(places, sealed.digests[name], strict=True):
+        for (put, key, _), digest in zip(places, sealed.digests[name], strict=True):
             put(key, Digest(digest))
 
 
 _Sealing = tuple[AadTemplate, tuple[tuple[AadTemplate, str, Callable[[Any], Any]], ...]]
+    for name, former in sealed.former.items():
+        doubtful = [(digest, row_id) for digest, (_, _, row_id) in zip(former, indexed[name], strict=True)]
+        session.gate.check_free(session.opened, sealed.entry, name, doubtful, connection)
 
 
 def _plan(field: FieldInfo) -> _Sealing:

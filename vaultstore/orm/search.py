@@ -14,7 +14,8 @@ from sqlalchemy.sql import visitors
 
 from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.registry import info_of
-from vaultstore.orm.types import Carried, IndexedFieldType, Needle
+from vaultstore.orm.types import Carried, IndexedFieldType, Needle, Needles
+from vaultstore.records.index_versions import FIRST, Versions
 
 if TYPE_CHECKING:
     from vaultstore.orm.session import PurposeSession
@@ -25,25 +26,32 @@ __all__ = ["Search"]
 class Search:
     """The digests of one execution. Nothing of it outlives the execution, so a statement may run under any grant."""
 
-    __slots__ = ("asked", "digests", "session", "statement")
+    __slots__ = ("asked", "digests", "outdated", "session", "statement", "versions")
 
     def __init__(self, session: PurposeSession, statement: Any) -> None:
         self.session, self.statement = session, statement
-        self.digests: dict[tuple[str, str, bytes], bytes] = {}
+        self.digests: dict[tuple[str, str, bytes], tuple[bytes, ...]] = {}
         self.asked: list[str] = []
         """The audit entries of its searches."""
+        self.versions: list[tuple[str, str, Versions]] = []
+        """(model, field, what the digests of its index are of) of each."""
+        self.outdated = False
+        """Whether a rotation began or ended meanwhile: rows may have been missed."""
 
-    def __call__(self, needle: Needle) -> bytes:
-        """The digest of `needle`. What the gate raises comes out of SQLAlchemy's bind processing as Carried."""
+    def __call__(self, needle: Needle) -> tuple[bytes, ...]:
+        """The digests that rows with `needle` may have: two while the index's key is being rotated.
+
+        What the gate raises comes out of SQLAlchemy's bind processing as Carried.
+        """
         key = (needle.model, needle.field, needle.message)
-        digest = self.digests.get(key)
-        if digest is None:
+        digests = self.digests.get(key)
+        if digests is None:
             try:
                 self._ask(needle)
             except Exception as error:  # noqa: BLE001 - whatever it is, SQLAlchemy must not wrap it
                 raise Carried(error) from None
-            digest = self.digests[key]
-        return digest
+            digests = self.digests[key]
+        return digests
 
     def _ask(self, needle: Needle) -> None:
         model, field = needle.model, needle.field
@@ -53,8 +61,9 @@ class Search:
                 wanted[other.message] = None
         answer = self.session.gate.search(self.session.opened, model, field, list(wanted))
         self.asked.append(answer.entry)
-        for message, digest in zip(wanted, answer.digests, strict=True):
-            self.digests[model, field, message] = bytes(digest)
+        self.versions.append((model, field, answer.versions))
+        for at, (message, digest) in enumerate(zip(wanted, answer.digests, strict=True)):
+            self.digests[model, field, message] = (digest, answer.former[at]) if answer.former else (digest,)
 
     def audited(self, result: Result[Any]) -> Result[Any]:
         """Have the hits of `result` audited before anybody sees them; its rows are read for that, a stream's too."""
@@ -67,8 +76,10 @@ class Search:
             frozen = result.freeze()
             count, rows, result = len(frozen.data), list(frozen.data), frozen()
         subjects = list(dict.fromkeys(_subjects(self.statement, rows)))
-        for entry in self.asked:
-            self.session.gate.found(self.session.opened, entry, count, subjects)
+        for entry, (model, field, versions) in zip(self.asked, self.versions, strict=True):
+            now = self.session.gate.found(self.session.opened, entry, count, subjects)
+            index = self.session.models.index_name(model, field)
+            self.outdated |= now.get(index, FIRST) != versions
         return result
 
 
@@ -78,6 +89,9 @@ def _needles(statement: Any) -> Iterator[Needle]:
     for parameter in parameters:
         if isinstance(parameter, BindParameter):
             value = parameter.effective_value
+            if isinstance(value, Needles):
+                yield from value.needles
+                continue
             for item in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(item, Needle):
                     yield item

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql.util import find_tables
 
-from vaultstore.errors import AccessDenied, UnsupportedOperation, WriteDenied
+from vaultstore.errors import AccessDenied, KeyServiceUnavailable, UnsupportedOperation, WriteDenied
 from vaultstore.masks import is_masked
 from vaultstore.orm.flush import client_default
 from vaultstore.orm.properties import OpenColumns, refuse_bare
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["listen"]
 
+
+_ATTEMPTS = 3
+"""How often a search is made: once, and again where the rotation of an index's key began or ended meanwhile."""
 
 def listen(session_class: type[PurposeSession]) -> None:
     """Put the rules on every statement that sessions of this class execute."""
@@ -41,25 +44,35 @@ def _execute(execution: ORMExecuteState) -> Result[Any]:
         _restrict(session, execution)
     elif isinstance(execution.statement, Select):
         refuse_bare(execution.statement._raw_columns)
-    if execution.is_insert:
-        _prepare_insert(session, execution)
-    elif execution.is_update:
+    if execution.is_update:
         _check_update(session, execution)
-    search = Search(session, execution.statement)
-    token = running_search.set(search)
-    try:
-        result = execution.invoke_statement()
-    except Carried as carried:
-        raise carried.error from None
-    except IntegrityError as error:
-        session.report_collision(error)
-        raise
-    except DBAPIError as error:
-        session.refuse(error, writing=writing)
-        raise
-    finally:
-        running_search.reset(token)
-    return search.audited(result) if search.asked else result
+    for _ in range(_ATTEMPTS):
+        search = Search(session, execution.statement)
+        token = running_search.set(search)
+        try:
+            if execution.is_insert:
+                _prepare_insert(session, execution)
+            result = execution.invoke_statement()
+        except Carried as carried:
+            raise carried.error from None
+        except IntegrityError as error:
+            session.report_collision(error)
+            raise
+        except DBAPIError as error:
+            session.refuse(error, writing=writing)
+            raise
+        finally:
+            running_search.reset(token)
+        if not search.asked:
+            return result
+        result = search.audited(result)
+        if not search.outdated:
+            return result
+        if writing:
+            break  # it may have changed some rows and missed others: whoever asked has to roll back
+    raise KeyServiceUnavailable(
+        "the key of a blind index was changed while the statement ran, so it may have missed rows: do it again"
+    )
 
 
 def _restrict(session: PurposeSession, execution: ORMExecuteState) -> None:

@@ -11,7 +11,7 @@ thousands of them, and following them costs more than decrypting them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 
@@ -33,6 +33,7 @@ __all__ = [
     "Digest",
     "IndexedFieldType",
     "Needle",
+    "Needles",
     "Plaintexts",
     "SealedType",
     "SearchRefused",
@@ -186,8 +187,35 @@ class Needle:
         raise UnsupportedOperation("a search value can't be pickled: build the statement where it runs")
 
 
-running_search: ContextVar[Callable[[Needle], bytes] | None] = ContextVar("vaultstore_search", default=None)
-"""Answers a needle with its digest, within the execution that a session of the store runs right now."""
+running_search: ContextVar[Callable[[Needle], tuple[bytes, ...]] | None] = ContextVar("vaultstore_search", default=None)
+"""Answers a needle with its digests, within the execution that a session of the store runs right now."""
+
+
+class Needles(Sequence["Needle | Digest"]):
+    """The values of an ``IN``. While their statement runs these are all digests that rows with them may have."""
+
+    __slots__ = ("needles",)
+
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        self.needles = tuple(needles)
+
+    def _items(self) -> Sequence[Needle | Digest]:
+        search = running_search.get()
+        if search is None:
+            return self.needles
+        return [Digest(digest) for needle in self.needles for digest in search(needle)]
+
+    def __iter__(self) -> Iterator[Needle | Digest]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self.needles)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._items()[at]
+
+    def __repr__(self) -> str:
+        return f"<{len(self.needles)} search values>"
 
 
 def _sealed_bytes(value: Any) -> bytes | None:
@@ -211,13 +239,18 @@ def _digest_bytes(value: Any) -> bytes | None:
     if value.__class__ is Needle:
         answer = running_search.get()
         if answer is not None:
-            return answer(value)
+            return _at(answer(value), former=False)
         raise SearchRefused("an encrypted field is searched by a session of the store: store.session(token)")
     raise SearchRefused("compare the field itself with ==, !=, in_ or is_(None): raw values can't be searched for")
 
 
 def _no_literal(value: Any) -> NoReturn:
     raise SearchRefused("sealed columns and blind indexes have no literals: leave the values bound")
+
+
+def _at(digests: tuple[bytes, ...], *, former: bool) -> bytes:
+    """The digest that new rows have, or the one that others may have beside it: the same where there is but one."""
+    return bytes(digests[-1 if former else 0])
 
 
 class SealedType(TypeDecorator[Any]):
@@ -277,9 +310,9 @@ class IndexedFieldType(BlindIndexType):
 
     cache_ok = True
 
-    def __init__(self, model: str, field: str, index: BlindIndex) -> None:
+    def __init__(self, model: str, field: str, index: BlindIndex, former: bool = False) -> None:
         super().__init__()
-        self.model, self.field, self.index = model, field, index
+        self.model, self.field, self.index, self.former = model, field, index, former
 
     def needle(self, value: Any) -> Needle:
         """The value as something to search for."""
@@ -293,6 +326,9 @@ class IndexedFieldType(BlindIndexType):
                 needle = None if value is None else self.needle(value)
             except UnsupportedOperation as error:
                 raise Carried(error) from None
-            return _digest_bytes(needle)
+            search = running_search.get()
+            if needle is None or search is None:
+                return _digest_bytes(needle)
+            return _at(search(needle), former=self.former)
 
         return process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 __all__ = ["KeyAccess", "PurposeKeys"]
 
@@ -26,6 +27,10 @@ class PurposeKeys:
     """Categories whose wraps it has wrapped anew, unseen, under the newest version."""
     retire: frozenset[str] = frozenset()
     """Categories whose old versions it lets the key service forget."""
+    rotate_indexes: frozenset[str] = frozenset()
+    """Blind indexes whose keys it adds versions to."""
+    retire_indexes: frozenset[str] = frozenset()
+    """Blind indexes whose old versions it lets the key service forget."""
     ttl: int | None = field(default=None, compare=False)
     """The longest life of a login in seconds, where the key service has such; `digest` already tells it apart."""
 
@@ -33,6 +38,18 @@ class PurposeKeys:
     def kept(self) -> frozenset[str]:
         """Categories whose versions it sees: those of which it keeps the keys in any way."""
         return self.rotate | self.rewrap | self.retire
+
+    def rotated(self, kind: Literal["category", "index"]) -> frozenset[str]:
+        """Keys of one kind that it adds versions to."""
+        return self.rotate if kind == "category" else self.rotate_indexes
+
+    def retired(self, kind: Literal["category", "index"]) -> frozenset[str]:
+        """Keys of one kind whose old versions it lets the key service forget."""
+        return self.retire if kind == "category" else self.retire_indexes
+
+    def kept_of(self, kind: Literal["category", "index"]) -> frozenset[str]:
+        """Keys of one kind whose versions it sees."""
+        return self.kept if kind == "category" else self.rotate_indexes | self.retire_indexes
 
 
 @dataclass(frozen=True, slots=True)

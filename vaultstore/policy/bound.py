@@ -84,6 +84,8 @@ class BoundPolicy:
             wrap=frozenset().union(*closure["seals"].values()),
             hmac=frozenset(hmac),
             **dict.fromkeys(purpose.keeps_keys, self.catalogue.categories),
+            rotate_indexes=frozenset(self.catalogue.indexes if "rotate" in purpose.keeps_keys else ()),
+            retire_indexes=frozenset(self.catalogue.indexes if "retire" in purpose.keeps_keys else ()),
             ttl=max(1, int(purpose.ttl.total_seconds())),
         )
 

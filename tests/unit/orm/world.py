@@ -46,11 +46,11 @@ class Service:
     def rewrap(self, category: str, items: Sequence[tuple[bytes, str]]) -> list[str | None]:
         raise NotImplementedError
 
-    def hmac(self, index: str, values: Sequence[bytes]) -> list[bytes]:
+    def hmac(self, index: str, values: Sequence[bytes], *, version: int) -> list[bytes]:
         import hmac
 
         self.calls.append(("hmac", index, len(values)))
-        return [hmac.digest(index.encode(), value, "sha256") for value in values]
+        return [hmac.digest(f"{index} {version}".encode(), value, "sha256") for value in values]
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -80,9 +80,13 @@ class CountingGate:
         self.calls.append(("search", model, field, len(values)))
         return self.gate.search(opened, model, field, values)
 
-    def found(self, opened: Any, entry: str, rows: int, subjects: Sequence[bytes]) -> None:
+    def found(self, opened: Any, entry: str, rows: int, subjects: Sequence[bytes]) -> Any:
         self.calls.append(("found", rows, list(subjects)))
-        self.gate.found(opened, entry, rows, subjects)
+        return self.gate.found(opened, entry, rows, subjects)
+
+    def check_free(self, opened: Any, entry: str, index: str, rows: Any, connection: Any) -> None:
+        self.calls.append(("check_free", index, len(rows)))
+        self.gate.check_free(opened, entry, index, rows, connection)
 
     def collision(self, opened: Any, model: str, field: str) -> None:
         self.calls.append(("collision", model, field))

@@ -65,7 +65,9 @@ BEGIN
         counts || jsonb_build_object('sealed', CASE WHEN reasons IS NULL THEN n ELSE 0 END),
         model, named, NULL, told.lines, told.outcomes, told.root
     );
-    RETURN jsonb_build_object('entry', entry, 'refused', @schema@.vsx_refusals(codes));
+    RETURN jsonb_build_object(
+        'entry', entry, 'refused', @schema@.vsx_refusals(codes), 'versions', @schema@.vsx_index_versions()
+    );
 END
 $$;
 

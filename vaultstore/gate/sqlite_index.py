@@ -1,0 +1,121 @@
+"""The gate's steps on SQLite for blind indexes whose keys are being rotated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from vaultstore.gate.ledger import Admission, Taken
+from vaultstore.records import index_versions
+from vaultstore.records.base import chunks, marks
+from vaultstore.records.index_versions import FIRST, Place, Versions
+
+if TYPE_CHECKING:
+    from vaultstore.gate.claims import Claims
+    from vaultstore.gate.sqlite_steps import Step
+
+__all__ = ["IndexSteps"]
+
+
+class IndexSteps:
+    """A part of SqliteLedger."""
+
+    _members: sa.Engine
+
+    def _step(self, claims: Claims, begin: str = ...) -> AbstractContextManager[Step]:  # type: ignore[empty-body]
+        """SqliteLedger's."""
+
+    def taken(
+        self, connection: sa.Connection, claims: Claims, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]]
+    ) -> Taken:
+        """In the row's transaction, which holds the write lock of members.db: nobody can write a value meanwhile."""
+        with self._step(claims, "BEGIN") as step:
+            versions = step.versions().get(index, FIRST)
+            place = index_versions.held_at(step.cursor, index)
+        if versions.next is None or place is None:  # it is over: every row has a digest that the database compares
+            return Taken()
+        quote = connection.dialect.identifier_preparer.quote_identifier
+        own = dict(rows)
+        for piece in chunks(list(own)):
+            query = (
+                f"SELECT {quote(place.column)}, {quote(place.key)} FROM {quote(place.table)}"  # noqa: S608 - names
+                f" WHERE {quote(place.column)} IN {marks(len(piece))}"
+            )
+            for digest, key in connection.exec_driver_sql(query, tuple(piece)):
+                if _key(key) != own[digest]:
+                    return Taken(place)
+        return Taken()
+
+    def reindex(self, claims: Claims, model: str, index: str, subjects: Sequence[bytes], digests: int) -> Admission:
+        """Steps 1, 2 and 4: who may read and write the field may have its digests made anew."""
+        with self._step(claims) as step:
+            closure, code = step.ready(
+                lambda c: (
+                    (model, index) in c.indexes
+                    and c.may_seal(model, {c.indexes[model, index]}, (), [index])
+                    and c.may_read(model, {c.indexes[model, index]})
+                ),
+                reads=True,
+            )
+            counts = {"subjects": len(subjects), "digests": digests}
+            if closure is None:
+                return step.refuse("reindex", code, counts, model=model)
+            categories = {closure.indexes[model, index]}
+            numbers, odd = step.number(subjects)
+            refused = step.judge(closure, subjects, odd)
+            lines, salts = step.lines(subjects, numbers, odd, refused, "reindexed")
+            outcome = "reindexed" if not refused else "partial"
+            entry = step.write(
+                "reindex", outcome, counts, model=model, categories=categories, field=index, lines=lines, salts=salts
+            )
+            return Admission(entry, refused=refused, versions=step.versions())
+
+    def settle_index(self, claims: Claims, model: str, index: str, *, settled: bool) -> Admission:
+        """Note that every row has a digest of the next version, or that it is to be seen anew whether it has."""
+        with self._step(claims) as step:
+            closure, code = step.ready(
+                lambda c: (model, index) in c.indexes and c.may_seal(model, {c.indexes[model, index]}, (), [index]),
+                reads=False,
+            )
+            if closure is None:
+                return step.refuse("reindex", code, {}, model=model)
+            if step.versions().get(index, FIRST).next is None:
+                return step.refuse("reindex", "index.settled", {}, model=model)
+            index_versions.settle(step.cursor, index, step.now if settled else None)
+            outcome = "settled" if settled else "begun"
+            return Admission(step.write("reindex", outcome, {}, model=model, field=index), versions=step.versions())
+
+    def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
+        """Let rows be written with digests of `version` from now on. The lock waits for who writes any right now."""
+        with self._members.begin(), self._step(claims) as step:
+            closure, code = step.ready(lambda c: "rotate" in c.keeps_keys, reads=False)
+            if closure is None:
+                return step.refuse("keys", code, {"version": version})
+            versions = step.versions().get(index, FIRST)
+            if versions.next is not None or version <= versions.current:
+                return step.refuse("keys", "index.rotating", {"version": version}, field=index)
+            index_versions.set_versions(step.cursor, index, Versions(versions.current, version), place, step.now)
+            entry = step.write("keys", "rotating", {"version": version}, field=index)
+            return Admission(entry, versions=step.versions())
+
+    def finish_index(self, claims: Claims, index: str) -> Admission:
+        """Let rows be looked up by digests of the next version only, once all have one."""
+        with self._step(claims) as step:
+            closure, code = step.ready(lambda c: "retire" in c.keeps_keys, reads=False)
+            if closure is None:
+                return step.refuse("keys", code, {})
+            versions, place = step.versions().get(index, FIRST), index_versions.held_at(step.cursor, index)
+            if versions.next is not None and place is not None:
+                if not index_versions.settled(step.cursor, index):
+                    return step.refuse("keys", "index.unsettled", {"version": versions.next}, field=index)
+                index_versions.set_versions(step.cursor, index, Versions(versions.next), place, step.now)
+            entry = step.write("keys", "rotated", {"version": versions.written}, field=index)
+            return Admission(entry, versions=step.versions())
+
+
+def _key(value: object) -> bytes:
+    """A row key as SQLite keeps it: text with or without dashes, or 16 bytes."""
+    return value if isinstance(value, bytes) else bytes.fromhex(str(value).replace("-", ""))
