@@ -10,6 +10,7 @@ from vaultstore.lifecycle.journal_replay import Facades as Doers
 from vaultstore.lifecycle.journals import Journals
 from vaultstore.lifecycle.keyring import Keyring
 from vaultstore.lifecycle.keyring_dump import KeyringDump
+from vaultstore.lifecycle.moves import Moves
 from vaultstore.lifecycle.parts import Parts
 from vaultstore.lifecycle.portability import Portability
 from vaultstore.lifecycle.projections import Projections
@@ -26,6 +27,7 @@ class Facades:
     cases: Cases
     subjects: Subjects
     jobs: Jobs
+    moves: Moves
     projections: Projections
     portability: Portability
     journal: Journals
@@ -40,6 +42,7 @@ class Facades:
         self.cases = Cases(parts.ledger, parts)
         self.subjects = Subjects(parts.ledger, parts)
         self.jobs = Jobs(parts.engine)
+        self.moves = Moves(parts, self.jobs)
         self.projections = Projections(parts, self.jobs)
         self.portability = Portability(parts)
         self._approvals = Approvals(parts.ledger, parts.gate)

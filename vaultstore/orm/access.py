@@ -32,6 +32,8 @@ class Readable:
     aad: AadTemplate
     decode: Callable[[bytes], Any]
     masked: bool
+    moving: FieldInfo | None = None
+    """The field, where it replaces a plaintext column: NULL may mean that the row is not sealed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Group:
 class ReadPlan:
     """What a purpose reads of one model."""
 
-    __slots__ = ("categories", "fields", "groups", "info", "keys", "listed", "writes")
+    __slots__ = ("categories", "fields", "groups", "info", "keys", "listed", "moving", "writes")
 
     def __init__(self, info: ModelInfo, purpose: Purpose) -> None:
         names = (info.name, *info.bases)
@@ -56,6 +58,8 @@ class ReadPlan:
         readable = [r for r in self.fields.values() if r is not None]
         self.keys = tuple(r.key for r in readable)
         self.categories = tuple(dict.fromkeys(r.category for r in readable))
+        self.moving = tuple(r.moving for r in readable if r.moving is not None and not r.masked)
+        """Fields read in clear that replace a plaintext column."""
         self.groups = tuple(_group(category, readable) for category in self.categories)
         listings: tuple[Mapping[str, Any], ...] = (purpose.read, purpose.search, purpose.write)
         self.writes = any(name in purpose.write for name in names)
@@ -63,13 +67,14 @@ class ReadPlan:
 
 
 def _readable(field: FieldInfo, reads: frozenset[str]) -> Readable | None:
+    moving = None if field.plain_key is None else field
     if field.category in reads:
         aad = AadTemplate(field.context, field.category)
-        return Readable(field.name, field.category, field.name, aad, field.codec.decode, masked=False)
+        return Readable(field.name, field.category, field.name, aad, field.codec.decode, False, moving)
     for p in field.projections:
         if p.category in reads:
             aad = AadTemplate(p.context, p.category)
-            return Readable(field.name, p.category, p.key, aad, mask_codec.decode, masked=True)
+            return Readable(field.name, p.category, p.key, aad, mask_codec.decode, True, moving)
     return None
 
 

@@ -91,6 +91,8 @@ class EncryptedComparator(_Refusing):
         value = other[0] if other else None
         if op in _NULL_TESTS and value is None:
             prop = self.prop
+            if prop.plain_column is not None:
+                self._refuse("a test for NULL, while rows are sealed one by one,")
             column = self._annotated(prop.columns[0], prop.key) if prop.index_column is None else self._index
             return column.is_(None) if _NULL_TESTS[op] else column.is_not(None)
         if isinstance(value, PyWrapper):  # a closure variable of a lambda statement: its value comes when it runs

@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import conv
 from vaultstore.envelope import CIPHERTEXT_MINIMUM
 from vaultstore.orm.types import BlindIndexType, SealedType
 
-__all__ = ["SealedCheck", "constrain"]
+__all__ = ["SealedCheck", "check_name", "constrain"]
 
 _LONGEST_NAME = 63  # PostgreSQL's limit, in bytes
 _DIGEST = 32
@@ -58,12 +58,13 @@ def constrain(table: Table) -> None:
     present = {str(constraint.name) for constraint in table.constraints}
     for column in table.columns:
         if isinstance(column.type, SealedType | BlindIndexType):
-            name = _name(table.name, column.name)
+            name = check_name(table.name, column.name)
             if name not in present:
                 table.append_constraint(CheckConstraint(SealedCheck(column), name=conv(name)))
 
 
-def _name(table: str, column: str) -> str:
+def check_name(table: str, column: str) -> str:
+    """The name of a column's CHECK: cut to what PostgreSQL takes."""
     name = f"ck_{table}_{column}_sealed"
     if len(name.encode()) <= _LONGEST_NAME:
         return name

@@ -18,12 +18,15 @@ from vaultstore.blindindex import BlindIndex
 from vaultstore.codec import Codec, codec_for
 from vaultstore.errors import ModelError
 from vaultstore.masks import Mask
-from vaultstore.orm.properties import EncryptedProperty, IndexProperty, ProjectionProperty
+from vaultstore.orm.plaintext import replaced_column
+from vaultstore.orm.properties import EncryptedProperty, IndexProperty, ProjectionProperty, ReplacedProperty
 from vaultstore.orm.types import BlindIndexType, SealedType
 
-__all__ = ["Encrypted", "EncryptedColumn", "FieldSpec", "encrypted_column"]
+__all__ = ["MADE_BY", "Encrypted", "EncryptedColumn", "FieldSpec", "encrypted_column"]
 
 T = TypeVar("T")
+MADE_BY = "vaultstore.field"
+"""In a column's `info`: the field that brought it, and as what (``sealed``, ``index``, or a projection's category)."""
 _UNSET: Any = _NoArg.NO_ARG
 
 
@@ -50,6 +53,8 @@ class FieldSpec:
     default: Any = _UNSET
     """Written by the first flush where nothing was assigned."""
     codec: Codec | None = None
+    replaces: str | Column[Any] | None = None
+    """The plaintext column that this one is to replace, while the table moves."""
 
     @property
     def has_default(self) -> bool:
@@ -99,6 +104,10 @@ class EncryptedColumn(MappedColumn[T]):
         if not self._has_nullable:
             self.column.nullable = includes_none(resolved)
         spec = self.spec
+        if spec.replaces is not None:
+            if self._has_nullable and not self.column.nullable:
+                raise ModelError(f"{where}: it takes NULL while it replaces a column: rows are sealed one by one")
+            self.column.nullable = True
         try:
             codec = spec.codec = codec_for(de_optionalize_union_types(resolved), pad=spec.pad)
         except ModelError as error:
@@ -111,17 +120,27 @@ class EncryptedColumn(MappedColumn[T]):
         source = EncryptedProperty(column, attribute_options=self._attribute_options)
         source.spec, source.codec, source.index_column = spec, codec, None
         source.keys = (key, *(f"{key}_{category}" for category in spec.projections))
+        source.plain_column = None
+        column.info[MADE_BY] = key, "sealed"
         beside: dict[str, Any] = {}
         if spec.index is not None:
             unique = spec.index.unique
             source.index_column = self._beside(
                 decl_scan, Column(f"{column.name}_bidx", BlindIndexType(), index=not unique, unique=unique or None)
             )
+            source.index_column.info[MADE_BY] = key, "index"
             beside[f"{key}_bidx"] = IndexProperty(source.index_column)
         for category in spec.projections:
             projected = self._beside(decl_scan, Column(f"{column.name}_{category}", SealedType()))
+            projected.info[MADE_BY] = key, category
             beside[f"{key}_{category}"] = projection = ProjectionProperty(projected)
             projection.category, projection.source = category, source
+        if spec.replaces is not None:
+            replaced = replaced_column(spec.replaces, codec, f"{cls.__name__}.{key}")
+            if replaced.name == column.name:
+                raise ModelError(f"{cls.__name__}.{key}: give the encrypted column a name of its own: name='...'")
+            source.plain_column = self._beside(decl_scan, replaced)
+            beside[f"{key}_replaced"] = ReplacedProperty(source.plain_column)
         for name in beside:
             if name in decl_scan.collected_attributes or name in decl_scan.properties:
                 raise ModelError(f"{cls.__name__}.{name}: the name is taken by what {key} brings along; rename one")
@@ -156,6 +175,7 @@ def encrypted_column(
     pad: int | None = None,
     default: Any = _UNSET,
     default_factory: Callable[[], Any] = _UNSET,
+    replaces: str | Column[Any] | None = None,
     nullable: bool | None = None,
     use_existing_column: bool = False,
     init: bool = _UNSET,
@@ -169,7 +189,9 @@ def encrypted_column(
     equality search. `context` pins the context name in the AAD (default ``table.column``), so that a table or column
     can be renamed; `pad` is in bytes. `default` (a value) is written by the first flush where nothing was assigned.
     `default_factory`, `init`
-    and `kw_only` are for mapped dataclasses; their repr and comparison leave encrypted fields out.
+    and `kw_only` are for mapped dataclasses; their repr and comparison leave encrypted fields out. `replaces` names a
+    plaintext column of the same table, while its values move here (docs/moving-in.md): its name, or a Column with its
+    type where that is not the usual one for the field's values.
 
     Raises ModelError, here or when the class is made, for what can't be honoured.
     """
@@ -188,7 +210,7 @@ def encrypted_column(
     column: EncryptedColumn[Any] = EncryptedColumn(
         *arguments, attribute_options=options, use_existing_column=use_existing_column, doc=doc, **keywords
     )
-    column.spec = FieldSpec(category, index, dict(projections or {}), context, pad, default)
+    column.spec = FieldSpec(category, index, dict(projections or {}), context, pad, default, replaces=replaces)
     column.made = None
     return column
 

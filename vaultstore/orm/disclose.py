@@ -22,6 +22,7 @@ from vaultstore.masks import Masked
 from vaultstore.orm.access import ReadPlan
 from vaultstore.orm.loads import load_of
 from vaultstore.orm.types import NOTHING, OPEN_KEY, Shut, plaintext_of
+from vaultstore.orm.unsealed import in_order, read_unsealed, unsealed_of, waiting
 
 if TYPE_CHECKING:
     from vaultstore.orm.properties import EncryptedAttribute
@@ -51,7 +52,8 @@ def reveal(attribute: EncryptedAttribute, instance: Any) -> Any:
         raise NotDisclosed(f"{where}: purpose {session.access.purpose.name} does not read it", reason="not.granted")
     key = readable.key
     cell = values.get(key, NOTHING)
-    if cell.__class__ is bytes or cell is NOTHING:
+    moving = readable.moving is not None
+    if cell.__class__ is bytes or cell is NOTHING or (cell is None and moving and not readable.masked):
         if session.is_async and not in_greenlet():
             raise NotDisclosed(f"{where}: not disclosed yet; await session.disclose(objects) first", reason="async")
         _open_batch(session, plan, state, key if cell is NOTHING else None)
@@ -59,8 +61,10 @@ def reveal(attribute: EncryptedAttribute, instance: Any) -> Any:
     shown = plaintext_of(values, cell)
     if shown is not NOTHING:
         return shown if key == name else Masked.of(shown)
-    if cell is None:
+    if cell is None and not moving:
         return None
+    if cell is None and readable.masked:
+        raise NotDisclosed(f"{where}: there is none, or the row has not been moved yet", reason="not.moved")
     if cell.__class__ is Shut:
         cell.raise_again(where)
     raise NotDisclosed(f"{where}: the row is gone, or outside the rows that the purpose sees", reason="row.gone")
@@ -103,6 +107,9 @@ def disclose(session: PurposeSession, instances: Iterable[Any]) -> None:
         if not plan.keys:
             continue
         closed = [s for s in dict.fromkeys(states) if any(_is_closed(s.dict, k) for k in plan.keys)]
+        if plan.moving:
+            known = set(closed)
+            closed = [s for s in dict.fromkeys(states) if s in known or unsealed_of(plan, s)]
         size = session.access.purpose.batch
         for start in range(0, len(closed), size):
             batch = closed[start : start + size]
@@ -161,6 +168,7 @@ def open_cells(session: PurposeSession, plan: ReadPlan, states: Sequence[Instanc
     same = row_key == subject_key
     groups = [(g.category, g.tail, g.tail(b""), g.columns) for g in plan.groups]
     scope = b""
+    unsealed = waiting(plan, states) if plan.moving else ()
     for state in states:
         values = state.dict
         if state.committed_state:
@@ -202,10 +210,17 @@ def open_cells(session: PurposeSession, plan: ReadPlan, states: Sequence[Instanc
                     categories[category] = None
                     ending = tail(scope) if scope else unscoped
                 work += (target, plaintexts, key, ct, ref, head + middle + ending, decode)
+    if unsealed:
+        refs = in_order(unsealed, refs)
+        categories |= dict.fromkeys(ref[0] for ref in refs)
     if not refs:
         return
     answer = session.gate.disclose(session.opened, info.name, list(categories), list(refs))
     _decrypt(work, answer)
+    if unsealed:
+        sealed = read_unsealed(session, plan, unsealed, batch, lambda ref: _why_not(ref, answer))
+        if sealed:  # meanwhile
+            open_cells(session, plan, sealed)
 
 
 def _as_stored(state: InstanceState[Any], values: Any, fixed: Sequence[str]) -> Any:

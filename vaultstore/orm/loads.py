@@ -40,7 +40,7 @@ class Load:
         """The objects that have something to open, in load order; with `missing`, also those that lack that column."""
         if epoch != self.epoch or self.cursor >= len(self.states):
             self.epoch, self.cursor = epoch, 0
-        keys, states = plan.keys, self.states
+        keys, states, moving = plan.keys, self.states, plan.moving
         for position in range(self.cursor, len(states)):
             self.cursor = position + 1
             state = states[position]
@@ -56,6 +56,8 @@ class Load:
             else:
                 if missing is not None and missing not in values:
                     yield state
+                elif moving and any(values.get(field.name, NOTHING) is None for field in moving):
+                    yield state  # not sealed, perhaps
 
 
 def load_of(state: InstanceState[Any]) -> Load | None:

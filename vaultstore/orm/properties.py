@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, FromClause, event
 from sqlalchemy.orm import ColumnProperty, InstrumentedAttribute, Mapper
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.base import DONT_SET
 from sqlalchemy.orm.interfaces import CompileStateOption
 from sqlalchemy.sql.visitors import InternalTraversal
@@ -19,6 +20,7 @@ from vaultstore.codec import Codec
 from vaultstore.errors import UnsupportedOperation, WriteDenied
 from vaultstore.masks import Masked, is_masked
 from vaultstore.orm.comparator import EncryptedComparator, HiddenComparator
+from vaultstore.orm.plaintext import PlaintextType
 from vaultstore.orm.types import NOTHING, OPEN_KEY, BlindIndexType, Cell, SealedType, plaintext_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ __all__ = [
     "IndexProperty",
     "OpenColumns",
     "ProjectionProperty",
+    "ReplacedProperty",
 ]
 
 RIGHTS = "vaultstore.access"
@@ -69,7 +72,7 @@ def refuse_bare(columns: Sequence[Any]) -> None:
     for selected in columns:
         entity = "parententity" in getattr(selected, "_annotations", ())
         for column in (selected,) if entity or not isinstance(selected, FromClause) else selected.c:
-            if isinstance(getattr(column, "type", None), SealedType | BlindIndexType):
+            if isinstance(getattr(column, "type", None), SealedType | BlindIndexType | PlaintextType):
                 raise UnsupportedOperation(
                     f"{getattr(column, 'name', 'a sealed column')} is sealed: select the model and read the attribute"
                 )
@@ -120,12 +123,14 @@ class _Gated(ColumnProperty[Any]):
 class EncryptedProperty(_Gated):
     """The source column of a field."""
 
-    __slots__ = ("codec", "index_column", "keys", "spec")
+    __slots__ = ("codec", "index_column", "keys", "plain_column", "spec")
     inherit_cache = True
 
     spec: FieldSpec
     codec: Codec
     index_column: Column[Any] | None
+    plain_column: Column[Any] | None
+    """The plaintext column that it replaces, while the table moves."""
     keys: tuple[str, ...]
     """Attribute keys of the source and then of its projections."""
 
@@ -140,7 +145,8 @@ class EncryptedProperty(_Gated):
 
     def instrument_class(self, mapper: Mapper[Any]) -> None:
         """Put our descriptor on the class."""
-        attribute: EncryptedAttribute = EncryptedAttribute(
+        kind = EncryptedAttribute if self.plain_column is None else MovingAttribute
+        attribute: EncryptedAttribute = kind(
             mapper.class_, self.key, comparator=self.comparator_factory(self, mapper), parententity=mapper
         )
         attribute.__doc__ = self.doc
@@ -253,6 +259,13 @@ class IndexProperty(_Beside):
     inherit_cache = True
 
 
+class ReplacedProperty(_Beside):
+    """The plaintext column that a field replaces; no statement of a session loads it with its row."""
+
+    __slots__ = ()
+    inherit_cache = True
+
+
 class EncryptedAttribute(InstrumentedAttribute[Any]):
     """The descriptor of an encrypted field. Reading an open value costs what reading a plain attribute does."""
 
@@ -286,6 +299,23 @@ class EncryptedAttribute(InstrumentedAttribute[Any]):
     def _column_strategy_attrs(self) -> Sequence[Any]:
         # load_only(Member.phone), defer(Member.phone): whichever of its columns the statement may load
         return [self if key == self.key else getattr(self.class_, key) for key in self.keys]
+
+
+class MovingAttribute(EncryptedAttribute):
+    """The same while its table moves: NULL may mean that the row is not sealed yet."""
+
+    __slots__ = ()
+    __doc__ = InstrumentedAttribute.__dict__["__doc__"]
+    inherit_cache = True
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is not None:
+            state = instance_state(instance)
+            if state.key is not None and self.key not in state.committed_state:
+                first = next((v for k in self.keys if (v := state.dict.get(k, NOTHING)) is not NOTHING), NOTHING)
+                if first is None:
+                    return _reveal(self, instance)
+        return super().__get__(instance, owner)
 
 
 class HiddenAttribute(InstrumentedAttribute[Any]):

@@ -17,6 +17,7 @@ from vaultstore.codec import Codec
 from vaultstore.errors import ModelError
 from vaultstore.masks import Mask
 from vaultstore.orm.model import EncryptedModel
+from vaultstore.orm.plaintext import PlaintextType, mention_of
 from vaultstore.orm.properties import EncryptedProperty
 from vaultstore.orm.related import gate_relationships
 from vaultstore.orm.scopes import scope_names
@@ -49,6 +50,8 @@ class FieldInfo:
     index_key: str
     projections: tuple[ProjectionInfo, ...]
     prop: EncryptedProperty
+    plain_key: str | None = None
+    """Attribute key of the plaintext column that it replaces, while the table moves."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -85,7 +88,9 @@ class ModelInfo:
         """These and the primary key: what no update sets."""
         self.sealed_keys: tuple[str, ...] = tuple(key for f in self.fields for key in f.keys)
         self.computed_keys: frozenset[str] = frozenset(
-            [key for f in self.fields for key in f.keys[1:]] + [f.index_key for f in self.fields if f.index]
+            [key for f in self.fields for key in f.keys[1:]]
+            + [f.index_key for f in self.fields if f.index]
+            + [f.plain_key for f in self.fields if f.plain_key]
         )
 
     @property
@@ -132,7 +137,10 @@ def _field(prop: EncryptedProperty) -> FieldInfo:
         ProjectionInfo(category, f"{prop.key}_{category}", mask, f"{context}_{category}")
         for category, mask in spec.projections.items()
     )
-    return FieldInfo(prop.key, spec.category, context, prop.codec, spec.index, f"{prop.key}_bidx", projections, prop)
+    plain_key = None if prop.plain_column is None else f"{prop.key}_replaced"
+    return FieldInfo(
+        prop.key, spec.category, context, prop.codec, spec.index, f"{prop.key}_bidx", projections, prop, plain_key
+    )
 
 
 def _catalogued(field: FieldInfo) -> Field:
@@ -161,7 +169,7 @@ def _guarded(infos: Iterable[ModelInfo]) -> Iterator[tuple[Table, Guarded]]:
         for prop in mapper.column_attrs:
             for column in prop.columns:
                 name = str(getattr(column, "name", prop.key))
-                if isinstance(column.type, SealedType | BlindIndexType):
+                if isinstance(column.type, SealedType | BlindIndexType | PlaintextType):
                     sealed |= {prop.key, name}
                 elif prop.key in info.unmoved:
                     fixed.add(name)
@@ -192,8 +200,21 @@ class ModelRegistry:
             if f.index is not None and f.index.unique and (c := f.prop.index_column) is not None
         )
         """(table, column, model, field) of every unique blind index."""
+        self.replaced = {
+            column: mention_of(column.table.name, column.name)
+            for info in self
+            for f in info.fields
+            if (column := f.prop.plain_column) is not None
+        }
+        """Plaintext columns that are being replaced -> words that text speaks of them by."""
         self.accesses: dict[Any, Any] = {}
         """Compiled rights of the purposes that were used, by purpose name and digest; access.py keeps it."""
+
+    def index_name(self, model: str, field: str) -> str:
+        """The name of a field's blind index, "" where it has none."""
+        info = self._infos.get(model)
+        found = None if info is None else info.by_name.get(field)
+        return "" if found is None or found.index is None else found.context
 
     def __iter__(self) -> Iterator[ModelInfo]:
         """Every model; bases come before what inherits from them."""
@@ -210,12 +231,6 @@ class ModelRegistry:
                     f"{name} is no base for encrypted fields: class {name}(EncryptedModel, DeclarativeBase)"
                 )
         registries = dict.fromkeys(base.registry for base in self._bases)
-    def index_name(self, model: str, field: str) -> str:
-        """The name of a field's blind index, "" where it has none."""
-        info = self._infos.get(model)
-        found = None if info is None else info.by_name.get(field)
-        return "" if found is None or found.index is None else found.context
-
         for registry in registries:
             registry.configure()
             for mapper in registry.mappers:

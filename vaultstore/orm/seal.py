@@ -13,6 +13,7 @@ from vaultstore.codec import mask_codec
 from vaultstore.envelope import AadTemplate, seal
 from vaultstore.errors import UnsupportedOperation, WriteDenied
 from vaultstore.gate.protocol import KeyNeed
+from vaultstore.orm.plaintext import Plain
 from vaultstore.orm.registry import FieldInfo, ModelInfo
 from vaultstore.orm.types import Cell, Digest
 
@@ -56,9 +57,11 @@ def seal_rows(session: PurposeSession, info: ModelInfo, rows: Sequence[Row], con
         known: dict[str, KeyNeed] = {}
         pairs = iter(row.fields)
         for field, cell in zip(pairs, pairs, strict=True):
-            source, projections = plans[field.name]
+            source, projections, plain_key = plans[field.name]
             category = field.category
             sources[category] = None
+            if plain_key is not None:  # the table moves: old code still reads the plaintext column
+                put(plain_key, None if cell is None else Plain(cell))
             if cell is None:
                 for _, key, _ in projections:
                     put(key, None)
@@ -87,17 +90,17 @@ def seal_rows(session: PurposeSession, info: ModelInfo, rows: Sequence[Row], con
     for name, places in indexed.items():
         for (put, key, _), digest in zip(places, sealed.digests[name], strict=True):
             put(key, Digest(digest))
-
-
-_Sealing = tuple[AadTemplate, tuple[tuple[AadTemplate, str, Callable[[Any], Any]], ...]]
     for name, former in sealed.former.items():
         doubtful = [(digest, row_id) for digest, (_, _, row_id) in zip(former, indexed[name], strict=True)]
         session.gate.check_free(session.opened, sealed.entry, name, doubtful, connection)
 
 
+_Sealing = tuple[AadTemplate, tuple[tuple[AadTemplate, str, Callable[[Any], Any]], ...], str | None]
+
+
 def _plan(field: FieldInfo) -> _Sealing:
     projections = tuple((AadTemplate(p.context, p.category), p.key, p.mask.mask) for p in field.projections)
-    return AadTemplate(field.context, field.category), projections
+    return AadTemplate(field.context, field.category), projections, field.plain_key
 
 
 def _encrypt(jobs: list[Any], keys: Any) -> None:

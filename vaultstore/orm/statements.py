@@ -13,6 +13,7 @@ from sqlalchemy.sql.util import find_tables
 from vaultstore.errors import AccessDenied, KeyServiceUnavailable, UnsupportedOperation, WriteDenied
 from vaultstore.masks import is_masked
 from vaultstore.orm.flush import client_default
+from vaultstore.orm.plaintext import refuse_mentions
 from vaultstore.orm.properties import OpenColumns, refuse_bare
 from vaultstore.orm.registry import FieldInfo, ModelInfo, info_of
 from vaultstore.orm.scopes import RowCriteria, apart
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["listen"]
 
-
 _ATTEMPTS = 3
 """How often a search is made: once, and again where the rotation of an index's key began or ended meanwhile."""
+
 
 def listen(session_class: type[PurposeSession]) -> None:
     """Put the rules on every statement that sessions of this class execute."""
@@ -37,6 +38,8 @@ def listen(session_class: type[PurposeSession]) -> None:
 def _execute(execution: ORMExecuteState) -> Result[Any]:
     session: Any = execution.session
     session.check_alive()
+    if session.models.replaced:
+        refuse_mentions(execution.statement, session.models.replaced)
     writing = execution.is_insert or execution.is_update or execution.is_delete
     if writing:
         _check_write(session, execution)

@@ -1,9 +1,12 @@
-"""For Alembic's env.py: `context.configure(..., render_item=vaultstore.alembic.render_item)`."""
+"""How the types of models are written in migrations."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from alembic.autogenerate.render import _repr_type
+
+from vaultstore.orm.plaintext import PlaintextType
 from vaultstore.orm.types import BlindIndexType, SealedType
 from vaultstore.records import Id, Instant
 
@@ -21,6 +24,8 @@ def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[
     """
     if kind != "type":
         return False
+    if isinstance(item, PlaintextType):  # as the column was before it was replaced
+        return _repr_type(item.given, context)
     if isinstance(item, BlindIndexType):
         return "sa.LargeBinary(length=32)"
     if isinstance(item, SealedType):
