@@ -9,7 +9,7 @@ that was kept elsewhere; without one it is not checked, and the result says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from vaultstore import merkle
 from vaultstore.audit.checkpoint import Checkpoint, read_checkpoint
 from vaultstore.audit.entry import verify_entry
 from vaultstore.errors import AuditError, ProofError
+from vaultstore.records import journal as restored
 from vaultstore.records import log as stored
 from vaultstore.records import pseudonyms
 from vaultstore.records.log import LogRow
@@ -86,7 +87,8 @@ def verify_log(
     outside = sorted((read_checkpoint(note, origin, keys)[0] for note in kept), key=lambda c: c.size)
     with engine.connect() as connection:
         inside, odd = _stored(connection, origin, keys)
-        walk = _Walk(pseudonyms.key_of(connection), [*inside, *((c, None) for c in outside)])
+        known = restored.restored(connection)
+        walk = _Walk(pseudonyms.key_of(connection), [*inside, *((c, None) for c in outside)], known)
         for chunk in stored.rows(connection):
             for row in chunk:
                 walk.entry(row)
@@ -126,8 +128,13 @@ def _stored(
 class _Walk:
     """The way through the log, entry by entry."""
 
-    def __init__(self, secret: bytes, checkpoints: list[tuple[Checkpoint, datetime | None]]) -> None:
-        self._secret = secret
+    def __init__(
+        self,
+        secret: bytes,
+        checkpoints: list[tuple[Checkpoint, datetime | None]],
+        restored: Mapping[tuple[int, bytes], str],
+    ) -> None:
+        self._secret, self._restored = secret, restored
         self.size = self.erased_lines = 0
         self.findings: list[Finding] = []
         self.roots: dict[int, bytes] = {}
@@ -161,8 +168,13 @@ class _Walk:
                 None,
                 None,
                 f"it has {self.size} entries, and a signed checkpoint says {checkpoint.size}: its end was cut off, or"
-                " an older copy was put in its place",
+                f" an older copy was put in its place{self._told(checkpoint)}",
             )
+
+    def _told(self, checkpoint: Checkpoint) -> str:
+        """What the log itself says of a checkpoint that it does not continue: it is no excuse, and a place to look."""
+        entry = self._restored.get((checkpoint.size, checkpoint.root))
+        return f"; entry {entry} says that it was restored from a backup then" if entry else ""
 
     def _leaf(self, row: LogRow) -> bytes:
         """The hash of the leaf as it should be: of the entry, or where that is gone the one on record."""
@@ -212,7 +224,8 @@ class _Walk:
                     self._good if self._good < self.size else None,
                     None,
                     f"from here to entry {self.size - 1} is not what the checkpoint of {self.size} entries was signed"
-                    " over: entries were edited, put in or reordered, or this is another log",
+                    " over: entries were edited, put in or reordered, or this is another log"
+                    f"{self._told(checkpoint)}",
                 )
             elif made_at is not None:
                 self._after = made_at if self._after is None else max(self._after, made_at)

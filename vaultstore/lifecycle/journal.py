@@ -152,7 +152,8 @@ def facts_of(kind: str, facts: Mapping[str, object]) -> tuple[datetime, dict[str
     """The time of a line and its facts as text. Raises UnsupportedOperation for what no journal takes down."""
     if kind not in KINDS:
         raise UnsupportedOperation(f"a journal takes down {', '.join(sorted(KINDS))}, not {kind!r}")
-    given = {name: fact for name, fact in facts.items() if fact is not None}
+    # A reason is what people write, and people write names: the journal outlives the member's data.
+    given = {name: fact for name, fact in facts.items() if fact is not None and name != "reason"}
     at = given.pop("at", None) or datetime.now().astimezone()
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise UnsupportedOperation("the time of a line of the journal is an aware datetime")
