@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vaultstore.grants import Actor
     from vaultstore.keys import LocalKeys, VaultKeys
     from vaultstore.masks import Masked, is_masked
-    from vaultstore.orm import Encrypted, EncryptedModel, encrypted_column, row_scope, uuid7
+    from vaultstore.orm import Encrypted, EncryptedModel, OnErasure, encrypted_column, row_scope, uuid7
     from vaultstore.policy import Policy
     from vaultstore.records import metadata
     from vaultstore.store import Store
@@ -29,6 +29,7 @@ __all__ = [
     "EncryptedModel",
     "LocalKeys",
     "Masked",
+    "OnErasure",
     "Policy",
     "Store",
     "VaultKeys",
@@ -52,6 +53,7 @@ _HOME = {
     "EncryptedModel": "orm",
     "LocalKeys": "keys",
     "Masked": "masks",
+    "OnErasure": "orm",
     "Policy": "policy",
     "Store": "store",
     "VaultKeys": "keys",

@@ -208,6 +208,7 @@ class Store(Facades):
         self._keys.provision(self.policy.key_access(self._issuer_name))
         with operators_only("publish a policy"):
             self._ledger.publish(self.policy)
+            self.subjects.publish_rules()
 
     def close(self) -> None:
         """Give logins back and close connections that the store opened. Harmless when repeated."""

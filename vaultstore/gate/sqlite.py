@@ -26,10 +26,11 @@ from vaultstore.gate.scopes import ScopePair, pack_pairs
 from vaultstore.gate.sqlite_charge import ChargeSteps
 from vaultstore.gate.sqlite_index import IndexSteps
 from vaultstore.gate.sqlite_steps import Step, outcome_of
+from vaultstore.gate.sqlite_wal import WriteAheadLogs
 from vaultstore.records import approvals, entries, key_versions, keyring, purposes, subjects
 from vaultstore.records.base import rfc3339
 from vaultstore.records.index_versions import NO_VERSIONS, Versions, overtaken
-from vaultstore.records.sqlite import BUSY_TIMEOUT, IMMEDIATE
+from vaultstore.records.sqlite import IMMEDIATE
 
 __all__ = ["SqliteLedger"]
 
@@ -51,6 +52,7 @@ class SqliteLedger(ChargeSteps, IndexSteps):
         self._clock = clock
         self._closures: dict[str, Closure] = {}
         self._pseudonyms: dict[str, str] = {}
+        self._logs = WriteAheadLogs((self._keyring.connect, self._gate.raw_connection))
         self._writer = threading.Lock()  # SQLite makes waiting writers sleep and poll; threads can queue instead
 
     def __repr__(self) -> str:
@@ -74,15 +76,12 @@ class SqliteLedger(ChargeSteps, IndexSteps):
         """
         with self._members.begin() as members, self.gate() as gate:
             yield members, gate
-        # The write-ahead logs hold the destroyed rows' and lines' old pages until they are emptied. Whoever still reads
-        # from one keeps it alive; do not wait for them: the next checkpoint will do.
-        for connection in (self._keyring.connect(), self._gate.raw_connection()):
-            try:
-                cursor = connection.cursor()
-                for pragma in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", f"busy_timeout = {BUSY_TIMEOUT}"):
-                    cursor.execute(f"PRAGMA {pragma}")
-            finally:
-                connection.close()
+        # They hold the old pages of what was destroyed. Whoever still reads from one is not waited for.
+        self._logs.empty()
+
+    def empty_logs(self) -> None:
+        """After keys were destroyed: empty the write-ahead logs, which still hold their pages."""
+        self._logs.empty()
 
     def publish(self, policy: Published) -> None:
         """Make `policy` the one that is decided by."""
@@ -92,6 +91,7 @@ class SqliteLedger(ChargeSteps, IndexSteps):
 
     def close(self) -> None:
         """Close the ledger's own connections, as disposing the members' engine does too. Harmless when repeated."""
+        self._logs.again()
         self._keyring.dispose()
 
     # ------------------------------------------------------------------------------------------------ disclose
@@ -322,6 +322,7 @@ class SqliteLedger(ChargeSteps, IndexSteps):
     @contextmanager
     def _step(self, claims: Claims, begin: str = _WRITE) -> Iterator[Step]:
         """One transaction on the gate's own connection. Whatever fails in it is an AuditError: nothing was admitted."""
+        self._logs.again()
         with self._writer if begin == _WRITE else nullcontext(), _as_audit_errors():
             connection = self._gate.raw_connection()
             try:

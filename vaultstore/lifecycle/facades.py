@@ -5,6 +5,7 @@ from __future__ import annotations
 from vaultstore.lifecycle.approvals import Approvals
 from vaultstore.lifecycle.cases import Cases
 from vaultstore.lifecycle.consents import Consents
+from vaultstore.lifecycle.indexes import Indexes
 from vaultstore.lifecycle.jobs import Jobs
 from vaultstore.lifecycle.journal_replay import Facades as Doers
 from vaultstore.lifecycle.journals import Journals
@@ -14,6 +15,7 @@ from vaultstore.lifecycle.moves import Moves
 from vaultstore.lifecycle.parts import Parts
 from vaultstore.lifecycle.portability import Portability
 from vaultstore.lifecycle.projections import Projections
+from vaultstore.lifecycle.rekey import SubjectKeys
 from vaultstore.lifecycle.revocations import Revocations
 from vaultstore.lifecycle.subjects import Subjects
 
@@ -30,9 +32,11 @@ class Facades:
     moves: Moves
     projections: Projections
     portability: Portability
+    subject_keys: SubjectKeys
     journal: Journals
     keyring: Keyring
     keyring_dump: KeyringDump
+    indexes: Indexes
     parts: Parts
     """What the facades work with; not for callers."""
 
@@ -45,8 +49,10 @@ class Facades:
         self.moves = Moves(parts, self.jobs)
         self.projections = Projections(parts, self.jobs)
         self.portability = Portability(parts)
+        self.subject_keys = SubjectKeys(parts)
         self._approvals = Approvals(parts.ledger, parts.gate)
         self._revocations = Revocations(parts.ledger, parts.journal)
         self.journal = Journals(Doers(parts, self.subjects, self.consents, self._revocations))
         self.keyring = Keyring(parts, self.jobs)
+        self.indexes = Indexes(parts, self.jobs)
         self.keyring_dump = KeyringDump(parts)

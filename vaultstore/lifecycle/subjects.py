@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vaultstore.errors import UnsupportedOperation
-from vaultstore.lifecycle import restriction
+from vaultstore.grants import Grant
+from vaultstore.lifecycle import erasure, restriction
+from vaultstore.lifecycle.erasure import Erased
 from vaultstore.lifecycle.journal import NoJournal
 from vaultstore.lifecycle.parts import Parts, Token, token_of
-from vaultstore.lifecycle.records import Registry, Subject, key_of
-from vaultstore.records import keyring, states, subjects
+from vaultstore.lifecycle.records import Registry, Subject, id_of, key_of
+from vaultstore.orm.erasing import plan_of
+from vaultstore.orm.role import operators_only
+from vaultstore.records import erasures, states, subjects
 from vaultstore.records.states import StateChange
+
+if TYPE_CHECKING:
+    from vaultstore.lifecycle.certificate import Certificate
 
 __all__ = ["Subjects"]
 
@@ -53,26 +62,56 @@ class Subjects:
         with self._registry.gate() as connection:
             return states.history(connection, key_of(subject))
 
-    def erase(self, subject: Subject, *, reason: str) -> int:
-        """Destroy every data key of a subject, for ever; how many there were. Harmless when repeated.
+    def erase(
+        self, subject: Subject, *, reason: str, token: Token | None = None, operator: str = "operator"
+    ) -> Erased:
+        """Erase a subject for ever: data keys, blind indexes, what the models declare, lines of the audit log.
 
-        This is the crypto-shredding: no value sealed under those keys opens again, in no backup of the rows either.
+        This is crypto-shredding: no value sealed under those keys opens again, in no backup of the rows either. What an
+        open case holds stays, for that case alone, until it closes. Under a `token` of ``privacy.erasure``, or the
+        member's own (a purpose with ``subjects: self``); else an operator is named for the log. `reason` stands in the
+        certificate and is no place for personal data. Harmless when repeated: the acts are the same. Raises
+        AccessDenied and its kinds, and UnsupportedOperation where the database was published for other models.
         """
-        key, now = key_of(subject), self._registry.now
-        with self._registry.erasing() as (members, gate):
-            subjects.ensure(gate, [key], now)
-            if subjects.lock(gate, key) != subjects.ERASED:
-                subjects.change(gate, key, subjects.ERASED, now, reason)
-            states.show(members, [key])
-            return keyring.destroy(members, key)
+        order = erasure.order_of(
+            self._registry.now, self._parts, reason=reason, grant=self._grant(token), operator=operator
+        )
+        return erasure.erase(self._registry, key_of(subject), order)
+
+    def certificate(self, subject: Subject) -> Certificate:
+        """The signed certificate of a subject's erasure, with proofs; the audit log is signed first where it has to be.
+
+        For operators: services have no right to the log. Raises UnsupportedOperation where the subject was not erased.
+        """
+        if self._parts is None:
+            raise UnsupportedOperation("without a store there is no key to sign with")
+        from vaultstore.lifecycle.certificate import certify
+
+        erasure.finish_interrupted(self._registry, self._parts)
+        with operators_only("make certificates"):
+            return certify(self._parts, id_of(key_of(subject)))
+
+    def publish_rules(self) -> None:
+        """Tell PostgreSQL what the models declare of erasure: its own function runs it. `Store.publish` calls it."""
+        if self._parts is not None and self._parts.engine.dialect.name == "postgresql":
+            plan = plan_of(self._parts.models)
+            with self._registry.gate() as connection:
+                erasures.publish_rules(connection, plan.digest, plan.rules())
+
+    def finish_interrupted(self) -> int:
+        """Finish erasures that a crash cut in two (SQLite only; opening a store does it): how many there were."""
+        return 0 if self._parts is None else erasure.finish_interrupted(self._registry, self._parts)
 
     def _change(self, subject: Subject, reason: str, token: Token | None, operator: str, *, lifted: bool) -> None:
-        grant, journal = None, NoJournal() if self._parts is None else self._parts.journal
-        if token is not None:
-            if self._parts is None:
-                raise UnsupportedOperation("without a store there is nobody to check a token")
-            grant = self._parts.verify(token_of(token))
+        grant, journal = self._grant(token), NoJournal() if self._parts is None else self._parts.journal
         now, key = self._registry.now, key_of(subject)
         order = restriction.order_of(now, reason=reason, lifted=lifted, grant=grant, operator=operator)
         changed = restriction.change_state(self._registry, [key], order, journal)
         restriction.raise_refusal(changed, order, [key])
+
+    def _grant(self, token: Token | None) -> Grant | None:
+        if token is None:
+            return None
+        if self._parts is None:
+            raise UnsupportedOperation("without a store there is nobody to check a token")
+        return self._parts.verify(token_of(token))

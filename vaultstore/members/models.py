@@ -6,12 +6,21 @@ import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from sqlalchemy import DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator
+from sqlalchemy import DateTime, Dialect, ForeignKey, Index, MetaData, String, TypeDecorator, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from vaultstore import Encrypted, EncryptedModel, blind_index, encrypted_column, masks, normalize, uuid7
+from vaultstore import (
+    Encrypted,
+    EncryptedModel,
+    OnErasure,
+    blind_index,
+    encrypted_column,
+    masks,
+    normalize,
+    uuid7,
+)
 
-__all__ = ["Base", "ChatMessage", "ConsentNotice", "Lead", "Member", "ProfileView", "UtcDateTime"]
+__all__ = ["Base", "ChatMessage", "Complaint", "ConsentNotice", "Lead", "Member", "ProfileView", "UtcDateTime"]
 
 # Constraints with names can be altered later, on SQLite too.
 _NAMES = {
@@ -27,6 +36,8 @@ _YES_NO = masks.one_of("有", "无")
 _AGE = masks.age_band(5)
 _HEIGHT = masks.band(*range(150, 200, 5))
 _INCOME = masks.band(0, 5_000, 10_000, 20_000, 50_000, 100_000)
+_BOOKS = "a contract's place and day belong to records of transactions, kept three years (E-Commerce Law, Art. 31)"
+_THEIRS_TOO = "that a message came, and when, is the recipient's record too; what it said is gone"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -66,6 +77,10 @@ class Member(Base):
 
     __tablename__ = "members"
     __subject__ = "id"
+    __erasure__ = OnErasure(
+        clear={"nickname": "", "gender": "", "city": "", "grade": "", "last_login": None},
+        keep={"store": _BOOKS, "created_at": _BOOKS},
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     nickname: Mapped[str]
@@ -128,6 +143,7 @@ class ChatMessage(Base):
     __tablename__ = "chat_messages"
     __subject__ = "sender_id"
     __key_scope__ = "conversation_id"
+    __erasure__ = OnErasure(keep={"recipient_id": _THEIRS_TOO, "sent_at": _THEIRS_TOO})
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     sender_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
@@ -146,6 +162,7 @@ class ProfileView(Base):
 
     __tablename__ = "profile_views"
     __subject__ = "viewer_id"
+    __erasure__ = OnErasure(delete=True)
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     viewer_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
@@ -158,17 +175,65 @@ class ProfileView(Base):
 
 
 class Lead(Base):
-    """A member whom a matchmaker has claimed, for a while."""
+    """A member whom a matchmaker has claimed, for a while. A member has at most one open lead."""
 
     __tablename__ = "leads"
+    __table_args__ = (
+        Index(
+            "uq_leads_open",
+            "member_id",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+    __subject__ = "member_id"
+    __erasure__ = OnErasure(delete=True)
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     member_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
     actor_id: Mapped[str] = mapped_column(index=True)
     store: Mapped[str]
     state: Mapped[str] = mapped_column(default="open")
+    """``open``; then ``returned``, ``reassigned``, ``expired``, or ``refused`` where the member said no."""
     claimed_at: Mapped[datetime] = mapped_column(default=_now)
     expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class Complaint(Base):
+    """A complaint that was taken, and whether what was promised was done in time. Its id is that of its case."""
+
+    __tablename__ = "complaints"
+    __subject__ = "member_id"
+    __erasure__ = OnErasure(
+        keep=dict.fromkeys(
+            (
+                "store",
+                "agent",
+                "kind",
+                "opened_at",
+                "contact_due",
+                "plan_due",
+                "contacted_at",
+                "planned_at",
+                "closed_at",
+            ),
+            "how complaints were handled is inspected; what was complained about is not here",
+        )
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    member_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
+    store: Mapped[str] = mapped_column(index=True)
+    agent: Mapped[str]
+    kind: Mapped[str]
+    opened_at: Mapped[datetime]
+    contact_due: Mapped[datetime]
+    plan_due: Mapped[datetime]
+    contacted_at: Mapped[datetime | None]
+    planned_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
 
 
 class ConsentNotice(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaultstore.orm.declare import Encrypted, encrypted_column
+from vaultstore.orm.erasure import OnErasure
 from vaultstore.orm.model import EncryptedModel, uuid7
 from vaultstore.orm.registry import ModelRegistry, catalogue_of
 from vaultstore.orm.scopes import row_scope
@@ -15,6 +16,7 @@ __all__ = [
     "Encrypted",
     "EncryptedModel",
     "ModelRegistry",
+    "OnErasure",
     "PurposeSession",
     "catalogue_of",
     "encrypted_column",

@@ -16,6 +16,8 @@ from sqlalchemy.orm import ColumnProperty, Mapper
 from vaultstore.errors import ModelError
 from vaultstore.orm.ddl import constrain
 from vaultstore.orm.declare import Encrypted
+from vaultstore.orm.erasure import OnErasure, check_erasure
+from vaultstore.orm.plaintext import Plain, PlaintextType
 from vaultstore.orm.properties import EncryptedProperty
 from vaultstore.orm.types import OPEN_KEY, BlindIndexType, Cell, SealedType, Shut
 
@@ -34,17 +36,22 @@ class EncryptedModel:
 
     A model with such fields names the column of its subject in `__subject__`. `__key_scope__` may name a UUID column
     that data keys are also bound to (a conversation), and `__row_key__` a unique UUID column that stands for the row
-    instead of the primary key. All of them are set by the client and never change.
+    instead of the primary key. All of them are set by the client and never change. A model without encrypted fields may
+    name a subject too: its rows are then restricted and erased with it. `__erasure__` says what becomes of the clear
+    columns when the subject is erased.
     """
 
     __subject__: ClassVar[str]
     __key_scope__: ClassVar[str]
     __row_key__: ClassVar[str]
+    __erasure__: ClassVar[OnErasure]
 
     def __getstate__(self) -> dict[str, Any]:
         # What copies and pickles get: ciphertext. An assigned value that is not sealed refuses, in Cell.__reduce__.
         state = dict(self.__dict__)
         state.pop(OPEN_KEY, None)
+        for key in [key for key, value in state.items() if value.__class__ is Plain]:
+            del state[key]
         for key, value in state.items():
             if value.__class__ is Cell:
                 state[key] = value.__reduce__()[1][0]
@@ -59,6 +66,9 @@ def _mapped(mapper: Mapper[Any], class_: type[Any]) -> None:
     _refuse_plain_columns(class_, properties)
     fields = [p for p in properties.values() if isinstance(p, EncryptedProperty)]
     if not fields:
+        if getattr(class_, "__subject__", None) is not None:
+            _check_binding(mapper, class_, properties, "__subject__")
+        check_erasure(class_, mapper, properties)
         return
     for name in ("__subject__", "__row_key__", "__key_scope__"):
         _check_binding(mapper, class_, properties, name)
@@ -66,6 +76,7 @@ def _mapped(mapper: Mapper[Any], class_: type[Any]) -> None:
         if len(mapper.primary_key) != 1:
             raise ModelError(f"{class_.__name__}: a composite primary key needs __row_key__, a unique UUID column")
         _check_uuid(class_, "its primary key", mapper.primary_key[0])
+    check_erasure(class_, mapper, properties)
     for table in mapper.tables:
         if isinstance(table, Table):
             constrain(table)
@@ -115,7 +126,7 @@ def _refuse_plain_columns(class_: type[Any], properties: Mapping[str, Any]) -> N
                 raise ModelError(f"{class_.__name__}.{name}: Encrypted[...] needs = encrypted_column(category=...)")
     for key, prop in properties.items():
         column = prop.columns[0] if type(prop) is ColumnProperty else None
-        if isinstance(column, Column) and isinstance(column.type, SealedType | BlindIndexType):
+        if isinstance(column, Column) and isinstance(column.type, SealedType | BlindIndexType | PlaintextType):
             raise ModelError(f"{class_.__name__}.{key}: a sealed column is mapped by encrypted_column() only")
 
 

@@ -14,11 +14,13 @@ from vaultstore.catalogue import Field, Model
 from vaultstore.errors import SettingsError
 from vaultstore.gate.closure import Closure, parse_closure
 from vaultstore.orm.access import Access
+from vaultstore.orm.erasing import ErasurePlan, plan_of
 from vaultstore.orm.registry import ModelInfo, ModelRegistry
 from vaultstore.planes.plan import Cell, Change, Difference, Probe
 from vaultstore.policy import BoundPolicy, Purpose
 from vaultstore.policy.closure import seals_of
 from vaultstore.policy.lattice import lattice, row_cells
+from vaultstore.records import erasures
 from vaultstore.records import purposes as published
 from vaultstore.records.sqlite import IMMEDIATE
 
@@ -84,6 +86,8 @@ class LibraryPlane:
             elif row.digest != digest:
                 detail = f"{_short(row.digest)} -> {_short(digest)}: its tokens have to be issued anew"
                 changes.append(Change("change", f"purpose {name}", detail))
+        if self._rules_differ():
+            changes.append(Change("change", "rules of erasure", "what the models declare"))
         gone = sorted(rows.keys() - self._wanted.keys())
         return changes + [Change("remove", f"purpose {name}", "its tokens stop working") for name in gone]
 
@@ -95,7 +99,21 @@ class LibraryPlane:
         if changes:
             with self._engine.execution_options(**{IMMEDIATE: True}).begin() as connection:
                 published.publish(connection, self._wanted, datetime.now(UTC))
+                if self._engine.dialect.name == "postgresql":
+                    erasures.publish_rules(connection, self._erasing.digest, self._erasing.rules())
         return changes
+
+    def _rules_differ(self) -> bool:
+        """Whether PostgreSQL would erase by other rules than the models declare. SQLite asks the models themselves."""
+        if self._engine.dialect.name != "postgresql":
+            return False
+        with self._engine.connect() as connection:
+            found = erasures.published_rules(connection)
+        return found != (self._erasing.digest, self._erasing.rules())
+
+    @cached_property
+    def _erasing(self) -> ErasurePlan:
+        return plan_of(self._models)
 
     def differences(self) -> Sequence[Difference]:
         """Purposes that the database knows in another version, doesn't know, or knows and this policy doesn't."""
@@ -110,6 +128,9 @@ class LibraryPlane:
             elif row.closure != closure:
                 edited = "a closure that the version does not name: the gate refuses its tokens"
                 found.append(Difference("too closed", thing, expected, edited))
+        if self._rules_differ():
+            other = "others, or none: members' data could outlive their erasure"
+            found.append(Difference("different", "rules of erasure", "what the models declare", other))
         for name in sorted(rows.keys() - self._wanted.keys()):
             still = f"version {rows[name]}: its tokens go on working"
             found.append(Difference("too open", f"purpose {name}", "no such purpose", still))

@@ -83,6 +83,8 @@ def _columns(
         sealed[each.name] = each.category in reads, each.category in writes
         for projection in each.projections:
             sealed[projection.key] = projection.category in reads, each.category in writes
+        if each.plain_key is not None:
+            sealed[each.plain_key] = each.category in reads, each.category in writes
         if each.index is not None:
             sealed[each.index_key] = each.name in searches, each.category in writes
     for prop in info.mapper.column_attrs:
@@ -97,7 +99,8 @@ def _columns(
 
 def functions_of_role(purpose: Purpose) -> frozenset[str]:
     """The gate's functions that a purpose's role calls in the session's own transaction."""
-    return _ALWAYS | (frozenset({"vs_mint"}) if purpose.write else frozenset())
+    replacing = frozenset({"vs_rekey_scopes", "vs_rekeyed"} if purpose.replaces_keys else ())
+    return _ALWAYS | replacing | (frozenset({"vs_mint"}) if purpose.write else frozenset())
 
 
 def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Iterable[str] = ()) -> frozenset[str]:
@@ -108,9 +111,11 @@ def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Itera
         found |= _WRITE if purpose.write else set()
         found |= _SEARCH if purpose.search else set()
         found |= {"vs_approve"} if purpose.approves else set()
+        found |= {"vs_erase"} if purpose.name == "privacy.erasure" or purpose.requires.subjects == "self" else set()
         found |= {"vs_key_state"} if purpose.keeps_keys else set()
         found |= {"vs_rotate"} if "rotate" in purpose.keeps_keys else set()
         found |= _REWRAP if "rewrap" in purpose.keeps_keys else set()
         found |= {"vs_retire"} if "retire" in purpose.keeps_keys else set()
     found |= {"vs_restrict"} if "states" in keeps else set()
+    found |= {"vs_close_case"} if "cases" in keeps else set()
     return frozenset(found)

@@ -14,7 +14,18 @@ from vaultstore.policy import BoundPolicy, Purpose
 from vaultstore.policy.model import Service
 from vaultstore.policy.rights import entry_of, touches
 
-__all__ = ["CONTEXT", "KEPT", "KEPT_BY", "Rights", "kept_by", "login_functions", "purpose_functions", "rights_of"]
+__all__ = [
+    "CONTEXT",
+    "ERASURE",
+    "KEPT",
+    "KEPT_BY",
+    "Rights",
+    "erases",
+    "kept_by",
+    "login_functions",
+    "purpose_functions",
+    "rights_of",
+]
 
 CONTEXT: Final = frozenset({
     "vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_actor_role", "vs_attribute",
@@ -29,11 +40,17 @@ _KEEPING: Mapping[str, frozenset[str]] = {
     "rewrap": frozenset({"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"}),
     "retire": frozenset({"vs_retire"}),
 }
+_REPLACE = frozenset({"vs_rekey_scopes", "vs_rekeyed"})  # in the transaction of the rows, as the purpose's role
 _SEARCH = frozenset({"vs_search", "vs_found"})
 _JOURNAL = frozenset({"vs_standing", "vs_journal_hold", "vs_journal_done"})
 """How far the database has come, for whoever opens a store; and a journal in the login's own name, and no other's."""
+ERASURE: Final = "privacy.erasure"
+"""The purpose that erases others; vs_erase knows it by this name."""
 _COUNTED = frozenset({"claim", "assign", "contact"})
-KEPT_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({"states": frozenset({"vs_restrict"})})
+KEPT_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({
+    "cases": frozenset({"vs_close_case"}),
+    "states": frozenset({"vs_restrict"}),
+})
 """Record that a service keeps -> functions that change it and say so in the audit log."""
 
 
@@ -111,6 +128,10 @@ def _sealed(purpose: Purpose, info: ModelInfo) -> _Sealed:
         keys = {each.name: each.category, **{p.key: p.category for p in each.projections}}
         found.every |= keys.keys()
         found.read |= {key for key, category in keys.items() if category in reads}
+        if each.plain_key is not None:  # the plaintext that it replaces is its category's, as the sealed value is
+            keys[each.plain_key] = each.category
+            found.every.add(each.plain_key)
+            found.read |= {each.plain_key} if each.category in reads else set()
         if each.index is not None:
             keys[each.index_key] = each.category
             found.every.add(each.index_key)
@@ -121,7 +142,8 @@ def _sealed(purpose: Purpose, info: ModelInfo) -> _Sealed:
 
 def purpose_functions(purpose: Purpose) -> frozenset[str]:
     """Functions that a purpose's role calls: data keys are minted in the transaction of the rows that they seal."""
-    return CONTEXT | {"vs_mint"} if purpose.write else CONTEXT
+    found = CONTEXT | {"vs_mint"} if purpose.write else CONTEXT
+    return found | _REPLACE if purpose.replaces_keys else found
 
 
 def key_functions(purpose: Purpose) -> frozenset[str]:
@@ -129,6 +151,11 @@ def key_functions(purpose: Purpose) -> frozenset[str]:
     return frozenset({"vs_key_state"} if purpose.keeps_keys else ()).union(
         *(_KEEPING[verb] for verb in purpose.keeps_keys)
     )
+
+
+def erases(purpose: Purpose) -> bool:
+    """Whether it erases: others' data at their request, or the actor's own."""
+    return purpose.name == ERASURE or purpose.requires.subjects == "self"
 
 
 def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
@@ -140,6 +167,7 @@ def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
         found |= _SEARCH if purpose.search else frozenset()
         found |= {"vs_approve"} if purpose.approves else frozenset()
         found |= key_functions(purpose)
+        found |= {"vs_erase"} if erases(purpose) else frozenset()
         found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else frozenset()
     return frozenset(found).union(*(KEPT_BY.get(record, ()) for record in service.keeps))
 
@@ -162,9 +190,10 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     },
     "cases": {
         "vs_cases": _kept(
-            "id kind assigned_to opened_at closed_at note", "id kind assigned_to opened_at closed_at note", "closed_at"
+            "id kind assigned_to opened_at closed_at note", "id kind assigned_to opened_at closed_at note"
         ),
         "vs_case_subjects": _kept("case_id subject", "case_id subject"),
+        "vs_case_scopes": _kept("case_id subject scope", "case_id subject scope"),
     },
     "consents": {
         "vs_subjects": _HELD,
@@ -184,8 +213,6 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     "states": {
         "vs_subjects": _HELD | _kept("created_at changed_at reason", update="state reason"),
         "vs_states": _kept("id subject state changed_at reason entry"),
-        # To destroy keys takes no look at them: the wraps themselves stay unreadable.
-        "vs_keyring": _kept("subject", delete=True),
     },
 })  # fmt: skip
 """Record that a service keeps -> rights on our tables, no more than its facade in vaultstore.lifecycle uses."""

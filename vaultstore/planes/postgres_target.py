@@ -10,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from vaultstore.errors import PolicyError, SettingsError
+from vaultstore.orm.erasing import plan_of
 from vaultstore.orm.registry import ModelRegistry
 from vaultstore.planes.postgres_blocks import functions_to, memberships_sql, reset_block, role_sql, sequence_grant
 from vaultstore.planes.postgres_grants import Rights, kept_by, login_functions, purpose_functions, rights_of
@@ -24,6 +25,8 @@ __all__ = ["PostgresTarget", "RoleSpec", "RowPolicy", "compile_postgres"]
 
 Command = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "ALL"]
 _LONGEST_NAME = 63
+_ERASING = "current_setting('vaultstore.erasing', true)"
+"""The subject that vsx_erase_rows is erasing in this transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class PostgresTarget:
         for each in self.tables:
             yield f"ALTER TABLE {table(each)} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
         yield functions_to(owner)
+        yield from (policy.sql for policy in self.policies if policy.roles == (owner,))
 
     def _views(self) -> Iterator[str]:
         scopes = self.plane.scopes
@@ -195,6 +199,7 @@ def compile_postgres(bound: BoundPolicy, models: ModelRegistry, plane: RolePlane
             mine = rights.setdefault(plane.scopes, {})
             mine[each] = mine.get(each, Rights()) | Rights(select=frozenset(columns))
     policies += [RowPolicy(t, "scopes", "SELECT", (plane.scopes,), "true") for t in rights.get(plane.scopes, ())]
+    policies += _erasing(models, plane.owner)
     for service in bound.services.values():
         login = plane.login(service.name)
         rights[login] = dict(sorted(kept_by(service).items()))
@@ -243,6 +248,23 @@ def _policies(
         yield made("INSERT", None, written.sql)
         yield made("UPDATE", written.sql, written.sql)
         yield made("DELETE", written.sql, None)
+
+
+def _erasing(models: ModelRegistry, owner: str) -> Iterator[RowPolicy]:
+    """What the owner's own function may touch of the models' tables: rows of the subject that it is erasing.
+
+    Row-level security is forced, so the owner sees no row otherwise. A table that has the subject in another one is
+    found through that.
+    """
+    tables: dict[str, str] = {}
+    for info in {step.info.name: step.info for step in plan_of(models).steps}.values():
+        for each in info.mapper.tables:
+            columns = [c for c in info.mapper.attrs[info.subject_key].columns if c.table is each]
+            whose = f"{name(columns[0].name)}::text = {_ERASING}" if columns else "true"
+            if tables.setdefault(str(getattr(each, "name", each)), whose) != whose:
+                tables[str(getattr(each, "name", each))] = "true"  # two models name different subjects in one table
+    for each, condition in sorted(tables.items()):
+        yield RowPolicy(each, "erasure", "ALL", (owner,), condition)
 
 
 def _label(purpose: str, what: str) -> str:

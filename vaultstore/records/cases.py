@@ -1,17 +1,27 @@
-"""Cases: a complaint, an investigation; who works on it and which subjects it is about."""
+"""Cases: a complaint, an investigation; who works on it, which subjects it is about, and what it must not lose."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from vaultstore.records.base import GATE, Id, Instant, chunks, marks, metadata
 
-__all__ = ["Case", "add", "close", "get", "named", "open_for", "vs_case_subjects", "vs_cases"]
+__all__ = [
+    "Case",
+    "add",
+    "close",
+    "get",
+    "named",
+    "open_for",
+    "vs_case_scopes",
+    "vs_case_subjects",
+    "vs_cases",
+]
 
 vs_cases = sa.Table(
     "vs_cases",
@@ -34,6 +44,21 @@ vs_case_subjects = sa.Table(
     info=GATE,
 )
 
+vs_case_scopes = sa.Table(
+    "vs_case_scopes",
+    metadata,
+    sa.Column("case_id", sa.String(63), primary_key=True),
+    # The foreign key is a lock, too: an erasure of the subject waits for a case that is being opened, and it for that.
+    sa.Column("subject", Id, sa.ForeignKey("vs_subjects.subject"), primary_key=True),
+    sa.Column("scope", sa.LargeBinary(16), primary_key=True),
+    sa.ForeignKeyConstraint(
+        ["case_id", "subject"], ["vs_case_subjects.case_id", "vs_case_subjects.subject"], ondelete="CASCADE"
+    ),
+    sa.Index(None, "subject"),
+    info=GATE,
+)
+"""Scopes of a subject's keys that the case must keep: an erasure of the subject leaves them until the case closes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -46,6 +71,8 @@ class Case:
     closed_at: datetime | None
     note: str | None
     subjects: tuple[bytes, ...]
+    scopes: Mapping[bytes, Collection[bytes]] = field(default_factory=dict)
+    """Subject -> scopes (16 bytes each) of the keys that an erasure leaves until the case closes."""
 
 
 def add(connection: sa.Connection, case: Case) -> None:
@@ -63,6 +90,10 @@ def add(connection: sa.Connection, case: Case) -> None:
     rows = [{"case_id": case.id, "subject": subject} for subject in sorted(set(case.subjects))]
     if rows:
         connection.execute(vs_case_subjects.insert(), rows)
+    kept = sorted({(subject, scope) for subject, scopes in case.scopes.items() for scope in scopes})
+    if kept:
+        rows = [{"case_id": case.id, "subject": subject, "scope": scope} for subject, scope in kept]
+        connection.execute(vs_case_scopes.insert(), rows)
 
 
 def close(connection: sa.Connection, case_id: str, now: datetime) -> bool:
@@ -78,7 +109,12 @@ def get(connection: sa.Connection, case_id: str) -> Case | None:
         return None
     query = sa.select(vs_case_subjects.c.subject).where(vs_case_subjects.c.case_id == case_id)
     subjects = tuple(connection.scalars(query.order_by(vs_case_subjects.c.subject)))
-    return Case(row.id, row.kind, row.assigned_to, row.opened_at, row.closed_at, row.note, subjects)
+    c = vs_case_scopes.c
+    kept = connection.execute(sa.select(c.subject, c.scope).where(c.case_id == case_id).order_by(c.subject, c.scope))
+    scopes: dict[bytes, list[bytes]] = {}
+    for subject, scope in kept:
+        scopes.setdefault(subject, []).append(scope)
+    return Case(row.id, row.kind, row.assigned_to, row.opened_at, row.closed_at, row.note, subjects, scopes)
 
 
 # SQLite's side of the gate.

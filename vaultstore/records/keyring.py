@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
@@ -12,7 +12,17 @@ import sqlalchemy as sa
 
 from vaultstore.records.base import MEMBERS, Id, Instant, metadata
 
-__all__ = ["KeyRow", "destroy", "fetch", "insert", "missing", "take_write_lock", "vs_keyring"]
+__all__ = [
+    "KeyRow",
+    "count_by_scope",
+    "destroy",
+    "destroy_others",
+    "fetch",
+    "insert",
+    "missing",
+    "take_write_lock",
+    "vs_keyring",
+]
 
 _Ref = tuple[str, bytes, bytes, int]
 
@@ -49,9 +59,31 @@ class KeyRow(NamedTuple):
     """RFC 3339 text."""
 
 
-def destroy(connection: sa.Connection, subject: bytes) -> int:
-    """Destroy every data key of a subject; how many there were."""
-    return connection.execute(vs_keyring.delete().where(vs_keyring.c.subject == subject)).rowcount
+def destroy(connection: sa.Connection, subject: bytes, but: Collection[bytes] = ()) -> dict[str, list[int]]:
+    """Destroy the data keys of a subject, but for those of some scopes: category -> ids of the keys that are gone."""
+    gone: dict[str, list[int]] = {}
+    c = vs_keyring.c
+    whose = (c.subject == subject) & c.scope.not_in(sorted(but))
+    for category, key_id in connection.execute(sa.select(c.category, c.key_id).where(whose)):
+        gone.setdefault(category, []).append(key_id)
+    connection.execute(vs_keyring.delete().where(whose))
+    return gone
+
+
+def count_by_scope(connection: sa.Connection, subject: bytes) -> dict[bytes, int]:
+    """Scope -> how many data keys a subject has in it."""
+    c = vs_keyring.c
+    query = sa.select(c.scope, sa.func.count()).where(c.subject == subject).group_by(c.scope)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def destroy_others(connection: sa.Connection, subject: bytes, scope: bytes, kept: Mapping[str, int]) -> int:
+    """Destroy a subject's data keys of one scope but those in `kept` (category -> key id), in these categories."""
+    c, destroyed = vs_keyring.c, 0
+    for category, key_id in sorted(kept.items()):
+        others = (c.subject == subject) & (c.scope == scope) & (c.category == category) & (c.key_id != key_id)
+        destroyed += connection.execute(vs_keyring.delete().where(others)).rowcount
+    return destroyed
 
 
 # What follows is SQLite's side of the gate. On PostgreSQL vs_wraps and vs_mint do it, and nothing else reads the table.

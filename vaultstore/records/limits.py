@@ -28,6 +28,9 @@ vs_limits = sa.Table(
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("used", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("purpose", "verb", "per", "by", "holder"),
+    sa.Index(
+        None, "holder", postgresql_where=sa.text("length(holder) = 36"), sqlite_where=sa.text("length(holder) = 36")
+    ),
     info=GATE,
     postgresql_with={"fillfactor": 70},
 )

@@ -117,18 +117,30 @@ class StoredCheckpoint:
 def append_only_triggers() -> list[str]:
     """The statements that make SQLite refuse to change the log; PostgreSQL's are among its functions (sql/80_log.sql).
 
-    Run them after the tables exist. Harmless when repeated.
+    Run them after the tables exist. Harmless when repeated. An actor may be cleared, as an erasure does with a member's
+    own acts, and not replaced.
     """
+    erasable = ("lines", "outcomes", "scopes", "actor")
     fixed = {
-        vs_entries.name: [c.name for c in vs_entries.c if c.name not in ("lines", "outcomes", "scopes")],
+        vs_entries.name: [c.name for c in vs_entries.c if c.name not in erasable],
         vs_log.name: [c.name for c in vs_log.c],
         vs_checkpoints.name: ["size", "made_at"],
     }
-    made = "CREATE TRIGGER IF NOT EXISTS {0}_{1} BEFORE {2} ON {0} BEGIN SELECT RAISE(ABORT, '{0} is append-only'); END"
-    return [
-        made.format(table, verb, event)
+    made = (
+        "CREATE TRIGGER IF NOT EXISTS {0}_{1} BEFORE {2} ON {0} {3}"
+        "BEGIN SELECT RAISE(ABORT, '{0} is append-only'); END"
+    )
+    statements = [
+        made.format(table, verb, event, "")
         for table, columns in fixed.items()
         for verb, event in (("update", f"UPDATE OF {', '.join(columns)}"), ("delete", "DELETE"))
+    ]
+    another = "WHEN NEW.actor <> '' AND NEW.actor <> OLD.actor "
+    # Triggers of an earlier version are named alike and would stay.
+    return [
+        f"DROP TRIGGER IF EXISTS {vs_entries.name}_update",
+        *statements,
+        made.format(vs_entries.name, "actor", "UPDATE OF actor", another),
     ]
 
 

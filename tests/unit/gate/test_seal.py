@@ -182,7 +182,7 @@ def test_one_refused_subject_refuses_the_whole_write(world: World) -> None:
 
 def test_nobody_writes_about_an_erased_subject_ever_again(world: World) -> None:
     member = world.member("contact")
-    assert world.subjects.erase(member, reason="asked") == 1
+    assert world.subjects.erase(member, reason="asked").keys == 1
     with pytest.raises(SubjectErased):
         world.seal(world.open("register"), [need(subject=member)])
     assert world.last().outcomes() == {bytes(16): "subject.erased"}

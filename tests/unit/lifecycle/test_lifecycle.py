@@ -44,8 +44,8 @@ def test_states_change_and_say_why(world: World) -> None:
 
 def test_erasure_destroys_every_key_of_that_subject_alone_and_is_final(world: World) -> None:
     one, other = world.members(2, "contact", "identity", "card")
-    assert world.subjects.erase(one, reason="asked") == 3
-    assert world.subjects.erase(one, reason="asked twice") == 0
+    assert world.subjects.erase(one, reason="asked").keys == 3
+    assert not world.subjects.erase(one, reason="asked twice").new
     assert world.rows("vs_keyring") == 3
     assert world.disclose(world.open("care"), [other], "contact").keys
     for act in (world.subjects.restrict, world.subjects.lift):
@@ -59,7 +59,7 @@ def test_erasure_destroys_every_key_of_that_subject_alone_and_is_final(world: Wo
 
 def test_a_subject_nobody_knows_is_erased_all_the_same(world: World) -> None:
     subject = os.urandom(16)
-    assert world.subjects.erase(subject, reason="asked") == 0
+    assert world.subjects.erase(subject, reason="asked").keys == 0
     assert world.subjects.state(subject) == "erased"
 
 
@@ -68,7 +68,7 @@ def test_an_erasure_that_was_cut_short_is_finished_by_the_next(world: World) -> 
     with world.gate_engine.begin() as connection:
         connection.exec_driver_sql("UPDATE vs_subjects SET state = 'erased'")
     assert world.disclose(world.open("care"), [member], "contact").keys == {}
-    assert world.subjects.erase(member, reason="again") == 1
+    assert world.subjects.erase(member, reason="again").keys == 1
     assert world.rows("vs_keyring") == 0
 
 

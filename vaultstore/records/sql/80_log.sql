@@ -1,13 +1,16 @@
 -- Nobody changes the past by accident or with ordinary rights: rows of the audit log stay as they were written. An
--- erasure may empty lines and scopes; a checkpoint may get more signatures. Whoever owns the tables can drop these
--- triggers: the signed tree, and checkpoints that are kept elsewhere, show it.
+-- erasure may empty lines, scopes and the name of an actor; a checkpoint may get more signatures. Whoever owns the
+-- tables can drop these triggers: the signed tree, and checkpoints that are kept elsewhere, show it.
 
--- The columns named by the trigger's arguments may change; the others, and the row itself, may not.
+-- The columns named by the trigger's arguments may change, an actor may be cleared; the others, and the row itself, may
+-- not change.
 CREATE OR REPLACE FUNCTION @schema@.vsx_append_only() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - TG_ARGV = to_jsonb(OLD) - TG_ARGV THEN
+    IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - TG_ARGV = to_jsonb(OLD) - TG_ARGV
+        AND (NOT 'actor' = ANY (TG_ARGV) OR to_jsonb(NEW) ->> 'actor' IN ('', to_jsonb(OLD) ->> 'actor'))
+    THEN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is append-only', ERRCODE = 'restrict_violation';
@@ -23,7 +26,8 @@ DECLARE
 BEGIN
     FOR name, free IN
         VALUES
-            ('vs_entries', '''lines'', ''outcomes'', ''scopes'''), ('vs_log', ''), ('vs_checkpoints', '''note'', ''witnessed_at''')
+            ('vs_entries', '''lines'', ''outcomes'', ''scopes'', ''actor'''), ('vs_log', ''),
+            ('vs_checkpoints', '''note'', ''witnessed_at''')
     LOOP
         on_table := '@schema@.' || name;
         CONTINUE WHEN to_regclass(on_table) IS NULL;
