@@ -94,11 +94,16 @@ def upgrade_members() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_leads"),
         sa.ForeignKeyConstraint(["member_id"], ["members.id"], name="fk_leads_member_id"),
     )
     for column in ("member_id", "actor_id"):
         op.create_index(f"ix_leads_{column}", "leads", [column])
+    is_open = sa.text("state = 'open'")
+    op.create_index(
+        "uq_leads_open", "leads", ["member_id"], unique=True, sqlite_where=is_open, postgresql_where=is_open
+    )
     op.create_table(
         "consent_notices",
         sa.Column("kind", sa.String(), nullable=False),

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, false, func, inspect, select
 from vaultstore import Actor, row_scope
 from vaultstore.members.models import Lead
 
-__all__ = ["addressed_to_actor", "claimed_by_actor", "own_rows", "own_store"]
+__all__ = ["addressed_to_actor", "claimed_by_actor", "own_city", "own_rows", "own_store"]
 
 
 @row_scope("claimed_by_actor")
@@ -27,6 +27,13 @@ def own_store(actor: Actor, model: type[Any]) -> ColumnElement[bool]:
     """Members of the actor's store; an actor without one sees none."""
     store = actor.attributes.get("store")
     return _column(model, "store") == store if store else false()
+
+
+@row_scope("own_city")
+def own_city(actor: Actor, model: type[Any]) -> ColumnElement[bool]:
+    """Members who live in the actor's city; an actor without one sees none."""
+    city = actor.attributes.get("city")
+    return _column(model, "city") == city if city else false()
 
 
 @row_scope("own_rows")

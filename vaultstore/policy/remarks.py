@@ -60,7 +60,8 @@ def _of_purpose(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
     if requires.approvals and not any(purpose.name in other.approves for other in rules.purposes.values()):
         reason = f"{purpose.name} requires approvals, but no purpose approves it: nobody will ever get in"
         yield Remark(rules.places.at(*path, "requires"), reason)
-    if requires.sees_restricted and not (requires.case or requires.subjects):
+    opens = purpose.search or any(entry.categories for entry in purpose.read.values())
+    if requires.sees_restricted and opens and not (requires.case or requires.subjects):
         reason = f"{purpose.name} sees restricted members without a case or named subjects"
         yield Remark(rules.places.at(*path, "requires"), reason)
     if purpose.search and "search" not in purpose.limits:

@@ -8,7 +8,7 @@ from vaultstore.catalogue import Catalogue, Field, Index, Model, Projection
 
 __all__ = ["SCOPES", "members", "with_field", "with_mask"]
 
-SCOPES = frozenset({"claimed_by_actor", "own_store", "own_rows", "addressed_to_actor"})
+SCOPES = frozenset({"claimed_by_actor", "own_city", "own_store", "own_rows", "addressed_to_actor"})
 
 _EDUCATION = "one_of(高中,大专,本科,硕士,博士)"
 _HEIGHTS = "band(150,155,160,165,170,175,180,185,190,195)"
@@ -85,7 +85,8 @@ def members() -> Catalogue:
         ),
     )
     lead, notice = Model("Lead", "leads", ()), Model("ConsentNotice", "consent_notices", ())
-    return Catalogue({m.name: m for m in (member, chat, view, lead, notice)}, SCOPES)
+    complaint = Model("Complaint", "complaints", ())
+    return Catalogue({m.name: m for m in (member, chat, view, lead, notice, complaint)}, SCOPES)
 
 
 def with_field(catalogue: Catalogue, model: str, field: Field) -> Catalogue:
