@@ -213,6 +213,11 @@ def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld,
         wanted |= {"vs_seal", "vs_mint", "vs_withhold", "vs_collide"} if purpose.write else set()
         wanted |= {"vs_search", "vs_found"} if purpose.search else set()
         wanted |= {"vs_approve"} if purpose.approves else set()
+        wanted |= {"vs_key_state"} if purpose.keeps_keys else set()
+        wanted |= {"vs_rotate"} & {f"vs_{verb}" for verb in purpose.keeps_keys}
+        wanted |= {"vs_retire"} & {f"vs_{verb}" for verb in purpose.keeps_keys}
+        if "rewrap" in purpose.keeps_keys:
+            wanted |= {"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"}
     wanted |= {"vs_restrict"} if "states" in POLICY.services[service].keeps else set()
     with running(store, service) as connection:
         assert _callable(connection) == wanted
