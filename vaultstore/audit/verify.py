@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from vaultstore import merkle
 from vaultstore.audit.checkpoint import Checkpoint, read_checkpoint
 from vaultstore.audit.entry import verify_entry
+from vaultstore.audit.erased import beyond_certificates, false_acts, lines_after
 from vaultstore.errors import AuditError, ProofError
 from vaultstore.records import journal as restored
 from vaultstore.records import log as stored
@@ -56,6 +57,8 @@ class Verified:
     waiting: int = 0
     """Entries that are not in the tree yet."""
     erased_lines: int = 0
+    erased_actors: int = 0
+    """Entries that an erasure took the actor's name from: a member's own acts."""
     signed: int = 0
     """Checkpoints in the database that hold."""
     covered: int = 0
@@ -97,13 +100,17 @@ def verify_log(
             if len(walk.findings) >= _MOST:
                 break
         waiting, strays = stored.strays(connection, _MOST)
-    result = Verified(Checkpoint(origin, walk.size, walk.root()), waiting, walk.erased_lines)
+        gone = beyond_certificates(connection, walk.erased_lines, walk.erased_actors)
+        past = [*false_acts(connection), *lines_after(connection, _MOST)]
+    result = Verified(Checkpoint(origin, walk.size, walk.root()), waiting, walk.erased_lines, walk.erased_actors)
     over = [c for c, _ in inside if c.size <= walk.size]
     result.signed, result.covered = len(over), max((c.size for c in over), default=0)
     result.kept = [c for c in outside if walk.roots.get(c.size) == c.root]
     result.findings = walk.findings[:_MOST]
     if len(walk.findings) < _MOST:
         result.findings += [*odd, *walk.beyond()]
+        result.findings += [Finding(None, None, gone)] if gone is not None else []
+        result.findings += [Finding(None, entry, what) for entry, what in past[:_MOST]]
         result.findings += [Finding(None, entry, "is neither in the log nor waiting to be") for entry in strays]
     return result
 
@@ -135,7 +142,7 @@ class _Walk:
         restored: Mapping[tuple[int, bytes], str],
     ) -> None:
         self._secret, self._restored = secret, restored
-        self.size = self.erased_lines = 0
+        self.size = self.erased_lines = self.erased_actors = 0
         self.findings: list[Finding] = []
         self.roots: dict[int, bytes] = {}
         self._peaks: list[bytes] = []
@@ -191,7 +198,9 @@ class _Walk:
             self._found(row.position, row.id, f"its lines were changed: {flaw}")
             return hashed
         self.erased_lines += row.lines[56::57].count(b"\xff")
-        beside = (row.id, row.kind, row.time, pseudonyms.pseudonym(self._secret, row.actor or ""))
+        self.erased_actors += row.actor == ""
+        actor = pseudonyms.pseudonym(self._secret, row.actor) if row.actor else content["actor"]
+        beside = (row.id, row.kind, row.time, actor)
         if beside != (content["id"], content["kind"], datetime.fromisoformat(content["time"]), content["actor"]):
             self._found(row.position, row.id, "its id, kind, time or actor beside the leaf is another than in it")
         if self._after is not None and row.time is not None and row.time < self._after - _LATE:

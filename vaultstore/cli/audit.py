@@ -218,7 +218,7 @@ def verify_command(folder: Path, files: tuple[Path, ...], keys_file: Path | None
     out.print(f"{size:,} entries checked ({rate}), {result.waiting:,} not in the tree yet")
     out.print(f"{result.signed} signed checkpoints hold; {size - result.covered:,} entries came after the last of them")
     if result.erased_lines:
-        out.print(f"{result.erased_lines:,} lines are erased: compare with the certificates of erasure")
+        out.print(f"{result.erased_lines:,} lines are erased, as the acts of erasure say")
     for checkpoint in result.kept:
         out.print(f"the log continues the kept checkpoint of {checkpoint.size:,} entries")
     if not files:

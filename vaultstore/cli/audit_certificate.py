@@ -41,7 +41,8 @@ def check_certificate_command(file: Path, keys_file: Path) -> None:
     out.print(f"{certificate.subject} was erased at {first.at:%Y-%m-%d %H:%M} UTC: {first.content['reason']}")
     out.print(f"{first.keys:,} data keys were destroyed, {first.content['log']['lines']:,} audit lines taken out")
     for act in certificate.acts[1:]:
-        out.print(f"{act.keys:,} more at {act.at:%Y-%m-%d %H:%M} UTC, when case {act.content['case']} was closed")
+        when = f"when case {act.content['case']} was closed" if act.content["case"] else "when it was repeated"
+        out.print(f"{act.keys:,} more at {act.at:%Y-%m-%d %H:%M} UTC, {when}")
     for held in certificate.held:
         out.print(
             f"case {held['case']} holds {held['keys']:,} keys of {held['scope']} still: ask for a later certificate"

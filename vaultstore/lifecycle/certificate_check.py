@@ -162,7 +162,7 @@ def _check_act(number: int, act: CheckedAct, subject: uuid.UUID, checkpoint: Che
         raise ProofError("its entry in the audit log is of something else")
     if said["subject"] != str(subject):
         raise ProofError("it is of another subject than the certificate")
-    if said["number"] != number or said["act"] != ("erased" if number == 1 else "released"):
+    if said["number"] != number or said["act"] not in (("erased",) if number == 1 else ("released", "again")):
         raise ProofError("the acts are not all of one erasure, in their order")
     merkle.verify_inclusion(
         merkle.leaf_hash(act.leaf.encode()), act.index, checkpoint.size, act.hashes, checkpoint.root

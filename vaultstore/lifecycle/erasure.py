@@ -43,7 +43,7 @@ class Erased:
 
     subject: uuid.UUID
     acts: tuple[StoredAct, ...]
-    """The erasure, and then what open cases held, as each of them closed."""
+    """The erasure, then what open cases held, as each closed, and what a repetition found to have come since."""
     new: bool
     """Whether this call did it; False: it had been done, and nothing was left to do but what is harmless."""
 

@@ -126,16 +126,19 @@ def _act(
     gate.execute(vs_charges.update().where(vs_charges.c.unit == key).values(unit=sa.func.randomblob(16)))
     name = str(id_of(key))
     gate.execute(vs_limits.delete().where(sa.func.length(vs_limits.c.holder) == 36, vs_limits.c.holder == name))
-    finishing = not gone or any(not act.finished for act in known)
-    if known and closing is None and finishing:
+    if any(not act.finished for act in known):
+        gone, told = {}, [(act, {**each, "rows": 0}) for act, each in told]  # as an act that was cut short has said
+    more = gone or log["lines"] or log["acts"] or any(act == "delete" and each["rows"] for act, each in told)
+    if known and closing is None and not more:
         return None
     number = len(known) + 1
     last = gate.execute(sa.select(vs_subjects.c.number).where(vs_subjects.c.subject == key)).scalar_one()
     report = {"kept": [], "not_declared": []} if order.plan is None else order.plan.report
     ends = order.retention.horizon(now)
+    kind = "erased" if not known else "again" if closing is None else "released"
     body = canonical_json({
         "format": FORMAT,
-        "act": "released" if known else "erased",
+        "act": kind,
         "number": number,
         "subject": name,
         "at": rfc3339(now),
@@ -152,8 +155,7 @@ def _act(
         "log": {**log, "last": last},
         "horizon": {kind: None if end is None else rfc3339(end) for kind, end in ends.items()},
     }).decode()  # fmt: skip
-    outcome = "released" if known else "erased"
-    entry = step.write(ENTRY, outcome, {"keys": sum(map(len, gone.values()))}, field=body_digest(body))
+    entry = step.write(ENTRY, kind, {"keys": sum(map(len, gone.values()))}, field=body_digest(body))
     own = (vs_entries.c.id == entry) & (vs_entries.c.actor == name)
     gate.execute(vs_entries.update().where(own).values(actor=""))
     act = StoredAct(key, number, now, entry, body, False)

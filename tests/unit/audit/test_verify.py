@@ -175,7 +175,16 @@ def test_a_checkpoint_from_elsewhere_must_be_signed_by_the_logs_key(log: Log) ->
         log.verify(foreign)
 
 
-def test_an_erased_line_is_counted_and_harms_nothing(log: Log) -> None:
+def test_an_erasures_lines_are_counted_and_harm_nothing(log: Log) -> None:
+    filled(log)
+    member = log.world.last().lines[0].subject
+    log.world.subjects.erase(member, reason="asked")
+    result = log.verify()
+    assert result.whole
+    assert result.erased_lines >= 1
+
+
+def test_a_line_that_no_certificate_accounts_for_is_found(log: Log) -> None:
     filled(log)
     from vaultstore.audit import erase_line
 
@@ -186,7 +195,9 @@ def test_an_erased_line_is_counted_and_harms_nothing(log: Log) -> None:
         kept = erase_line(row.lines, outcomes, told.content["categories"], told.lines[0].subject)
         connection.execute(sa.text("UPDATE vs_entries SET lines = :l WHERE seq = :s"), {"l": kept, "s": row.seq})
     result = log.verify()
-    assert result.whole
+    assert [finding.what for finding in result.findings] == [
+        "1 lines are erased, and the certificates of erasure account for 0"
+    ]
     assert result.erased_lines == 1
 
 

@@ -192,6 +192,7 @@ DECLARE
     last bigint;
     body jsonb;
     entry text;
+    act text;
 BEGIN
     SELECT r.digest, r.rules::jsonb AS rules INTO published FROM @schema@.vs_erasure_rules r WHERE r.name = 'models';
     IF rules IS NOT NULL AND published.digest IS DISTINCT FROM rules THEN
@@ -231,7 +232,11 @@ BEGIN
     UPDATE @schema@.vs_charges c SET unit = gen_random_uuid()
     WHERE c.unit = vsx_erase.id AND c.window_id IN (SELECT l.id FROM @schema@.vs_limits l);
     DELETE FROM @schema@.vs_limits l WHERE length(l.holder) = 36 AND l.holder = vsx_erase.id::text;
-    IF known.number IS NOT NULL AND keys = '[]' AND closing IS NULL THEN
+    IF known.number IS NOT NULL AND closing IS NULL AND keys = '[]' AND log.lines = 0 AND log.acts = 0
+        AND NOT EXISTS (
+            SELECT FROM jsonb_array_elements(rows_done) AS r (s) WHERE s ->> 'act' = 'delete' AND (s ->> 'rows')::bigint > 0
+        )
+    THEN
         RETURN jsonb_build_object('entry', known.entry, 'number', known.number, 'new', false);
     END IF;
     SELECT coalesce(jsonb_agg(jsonb_build_object('case', h.case_id, 'scope', encode(h.scope, 'hex')::uuid,
@@ -239,9 +244,10 @@ BEGIN
     ) ORDER BY h.scope, h.case_id COLLATE "C"), '[]')
     INTO still FROM @schema@.vs_held h WHERE h.subject = vsx_erase.id;
     SELECT s.number INTO last FROM @schema@.vs_subjects s WHERE s.subject = vsx_erase.id;
+    act := CASE WHEN known.number IS NULL THEN 'erased' WHEN closing IS NOT NULL THEN 'released' ELSE 'again' END;
     body := jsonb_build_object(
         'format', 'vaultstore/erasure/v1',
-        'act', CASE WHEN known.number IS NULL THEN 'erased' ELSE 'released' END,
+        'act', act,
         'number', coalesce(known.number, 0) + 1,
         'subject', id,
         'at', @schema@.vsx_time(moment),
@@ -266,7 +272,7 @@ BEGIN
         )
     );
     entry := @schema@.vsx_write(
-        claims, gen_random_uuid()::text, 'erase', CASE WHEN known.number IS NULL THEN 'erased' ELSE 'released' END,
+        claims, gen_random_uuid()::text, 'erase', act,
         jsonb_build_object('keys', (SELECT coalesce(sum((k ->> 'count')::bigint), 0) FROM jsonb_array_elements(keys) AS k)),
         NULL, '{}', 'sha256:' || encode(sha256(convert_to(body::text, 'UTF8')), 'hex'),
         ''::bytea, '{}', @schema@.vsx_root('{}')
@@ -274,6 +280,10 @@ BEGIN
     UPDATE @schema@.vs_entries e SET actor = '' WHERE e.id = entry AND e.actor = vsx_erase.id::text;
     INSERT INTO @schema@.vs_erasures (subject, number, at, entry, body, finished)
     VALUES (id, coalesce(known.number, 0) + 1, moment, entry, body::text, true);
+    IF known.number IS NULL THEN
+        INSERT INTO @schema@.vs_states (subject, state, changed_at, reason, entry)
+        VALUES (id, 'erased', moment, reason, entry);
+    END IF;
     RETURN jsonb_build_object('entry', entry, 'number', coalesce(known.number, 0) + 1, 'new', true);
 END
 $$;
