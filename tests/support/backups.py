@@ -47,8 +47,8 @@ class Backups:
                 raw.execute("ATTACH ? AS old", (str(self.folder / "data.db"),))
                 raw.execute("PRAGMA foreign_keys = OFF")
                 for name in DATA:
-                    raw.execute(f"DELETE FROM main.{name}")  # noqa: S608 - our own names
-                    raw.execute(f"INSERT INTO main.{name} SELECT * FROM old.{name}")  # noqa: S608
+                    raw.execute(f"DELETE FROM main.{name}")
+                    raw.execute(f"INSERT INTO main.{name} SELECT * FROM old.{name}")
                 raw.commit()
         else:
             with self.profile.store.engine.begin() as connection:
@@ -145,9 +145,7 @@ class Restored:
     def open(self, **more: Any) -> Store:
         """Open a store on it."""
         options = self.options | more
-        return Store.open(
-            self.url, keys=self.profile.keys, policy=Policy.load(SHIPPED_POLICY), models=Base, **options
-        )
+        return Store.open(self.url, keys=self.profile.keys, policy=Policy.load(SHIPPED_POLICY), models=Base, **options)
 
 
 def myself(member: uuid.UUID) -> Actor:

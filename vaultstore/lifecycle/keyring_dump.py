@@ -6,26 +6,24 @@ an old copy of the rows and the key service's version of then reads what was era
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from vaultstore.audit.log import SIGNING_KEY, note_keys
-from vaultstore.errors import ProofError, SettingsError
+from vaultstore.errors import ProofError
 from vaultstore.lifecycle.keyring_file import DumpWriter, Header, Reader, note_text
 from vaultstore.lifecycle.operator_entry import write_entry
 from vaultstore.lifecycle.parts import Parts
 from vaultstore.orm.role import operators_only
+from vaultstore.records import key_versions
 from vaultstore.records import keyring_dump as records
+from vaultstore.records.key_versions import version_of
 from vaultstore.records.keyring_dump import DumpRow
 from vaultstore.signed_note import Note, NoteKey, sign_note
 
 __all__ = ["Conflict", "Exported", "Imported", "KeyringDump"]
 
-_VERSION = re.compile(r"[a-z]+:v(\d{1,9}):", re.ASCII)
 _LISTED = 20
 
 OnKeys = Callable[[int, int], None]
@@ -146,7 +144,8 @@ class KeyringDump:
     def _bring_back(self, rows: Sequence[DumpRow], replace: bool, done: Imported) -> None:
         with self._parts.ledger.erasing() as (members, gate):
             gone = records.erased(gate, sorted({row.subject for row in rows}))
-            oldest = _oldest(gate)
+            records.hold_versions(members)
+            oldest = key_versions.oldest(members)
             there = records.present(members, [row.ref for row in rows])
             new: list[DumpRow] = []
             others: list[DumpRow] = []
@@ -154,14 +153,14 @@ class KeyringDump:
                 held = there.get(row.ref)
                 if row.subject in gone:
                     done.erased += 1
-                elif _version(row.wrapped) < oldest.get(row.category, 0):
+                elif held is not None and version_of(held) > version_of(row.wrapped):
+                    done.older += 1
+                elif version_of(row.wrapped) < oldest.get(row.category, 0):
                     done.retired += 1
                 elif held is None:
                     new.append(row)
                 elif held == row.wrapped:
                     done.same += 1
-                elif _version(held) > _version(row.wrapped):
-                    done.older += 1
                 else:
                     others.append(row)
             records.put(members, new)
@@ -188,20 +187,3 @@ class KeyringDump:
     def _audit(self, kind: str, operator: str, counts: dict[str, int]) -> None:
         with self._parts.ledger.gate() as connection:
             write_entry(connection, kind, "done", operator=operator, now=self._parts.now, counts=counts)
-
-
-def _version(wrapped: str) -> int:
-    match = _VERSION.match(wrapped)
-    if match is None:
-        raise SettingsError("a wrapped key does not name the version of the key that wraps it")
-    return int(match[1])
-
-
-def _oldest(connection: sa.Connection) -> dict[str, int]:
-    """Category -> the oldest version of its key that is still in use, where older ones were given up."""
-    from vaultstore.records.base import metadata
-
-    table = metadata.tables.get("vs_key_versions")
-    if table is None:
-        return {}
-    return {row[0]: row[1] for row in connection.execute(sa.select(table.c.category, table.c.oldest))}

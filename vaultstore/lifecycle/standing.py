@@ -127,8 +127,9 @@ def require_current(engine: sa.Engine, journal: FileJournal | None, kept: KeptCh
         time.sleep(0.1)
     if left and journal is not None:
         raise SettingsError(
-            f"{journal.file.path}:{left[0].number + 1}: the store has not applied {len(left)} lines of its journal from"
-            f" here on: it was restored from a backup, or a process ended in between. It does not open: {_REPLAY}"
+            f"{journal.file.path}:{left[0].number + 1}: the store has not applied its journal from this line on,"
+            f" {len(left)} of them: it was restored from a backup, or a process ended in between. It does not open:"
+            f" {_REPLAY}"
         )
     if kept is not None and standing is not None and (lost := kept.lost(standing)):
         raise SettingsError(

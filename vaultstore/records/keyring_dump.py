@@ -12,7 +12,7 @@ from vaultstore.records.base import insert_new
 from vaultstore.records.keyring import vs_keyring
 from vaultstore.records.subjects import ERASED, vs_subjects
 
-__all__ = ["DumpRow", "Ref", "count", "erased", "pages", "present", "put", "replace"]
+__all__ = ["DumpRow", "Ref", "count", "erased", "hold_versions", "pages", "present", "put", "replace"]
 
 Ref = tuple[bytes, str, bytes, int]
 """Subject, category, scope, key id: the keyring's key, in its order."""
@@ -80,6 +80,12 @@ def present(connection: sa.Connection, refs: Sequence[Ref]) -> dict[Ref, str]:
     )
     rows = ((row[:4], row[4]) for row in connection.execute(query))
     return {ref: wrapped for ref, wrapped in rows if ref in wanted}
+
+
+def hold_versions(connection: sa.Connection) -> None:
+    """Let no version of a category's key be given up until the transaction ends. SQLite's write lock does it."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE vs_key_versions IN ROW SHARE MODE")
 
 
 def put(connection: sa.Connection, rows: Sequence[DumpRow]) -> None:
