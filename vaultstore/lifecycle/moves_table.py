@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from vaultstore.errors import DecryptionError, UnsupportedOperation
 from vaultstore.lifecycle.work import Range
 from vaultstore.orm import ModelRegistry
-from vaultstore.orm.plaintext import value_of
+from vaultstore.orm.plaintext import reading, value_of
 from vaultstore.orm.registry import FieldInfo, ModelInfo
 
 __all__ = ["CHUNK", "MovedRow", "MovingTable", "moving_table"]
@@ -163,13 +163,15 @@ class MovingTable:
         return sa.select(*self.ids.values(), self.sealed, value_of(self.plain))
 
     def _fetch(self, connection: sa.Connection, query: sa.Select[Any]) -> list[MovedRow]:
-        at = list(self.ids).index(self.info.row_key)
-        return [
-            MovedRow(
-                row[at], dict(zip(self.ids, row, strict=False)), row[-1], None if row[-2] is None else bytes(row[-2])
-            )
-            for row in connection.execute(query).all()
-        ]
+        at, count = list(self.ids).index(self.info.row_key), len(self.ids)
+        result = connection.execute(query)
+        read = reading(result, count + 1, self.plain)
+        found = []
+        for row in result.all():
+            ct, plain = row[count], row[count + 1]
+            ids = dict(zip(self.ids, row, strict=False))
+            found.append(MovedRow(row[at], ids, read(plain), None if ct is None else bytes(ct)))
+        return found
 
 
 def _column(moving: MovingTable, mapper: Any, key: str) -> sa.Column[Any]:

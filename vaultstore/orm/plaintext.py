@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
-from sqlalchemy import ClauseElement, Column
+from sqlalchemy import ClauseElement, Column, CursorResult
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -22,7 +22,16 @@ from vaultstore.codec import Codec
 from vaultstore.errors import ModelError, UnsupportedOperation
 from vaultstore.orm.types import BindRefused, Cell, SearchRefused
 
-__all__ = ["Plain", "PlaintextType", "mention_of", "plain_type", "refuse_mentions", "replaced_column", "value_of"]
+__all__ = [
+    "Plain",
+    "PlaintextType",
+    "mention_of",
+    "plain_type",
+    "reading",
+    "refuse_mentions",
+    "replaced_column",
+    "value_of",
+]
 
 _TYPES: Mapping[str, Callable[[], TypeEngine[Any]]] = {
     "str": sa.String,
@@ -123,9 +132,33 @@ def replaced_column(given: str | Column[Any], codec: Codec, where: str) -> Colum
     return Column(given.name, PlaintextType(given.type), nullable=True, index=given.index, unique=given.unique)
 
 
+class Unreadable:
+    """What stands for a value that the column's own type can't read; no field can hold it."""
+
+    __slots__ = ()
+
+
 def value_of(column: Column[Any]) -> Any:
-    """`column` as an expression that gives its values: for what has been admitted, and for moves."""
-    return sa.type_coerce(column, plain_type(column)).label(column.name)
+    """`column` as an expression that gives what is stored: for what has been admitted, and for moves. See `reading`."""
+    return sa.type_coerce(column, sa.types.NullType()).label(column.name)
+
+
+def reading(result: CursorResult[Any], at: int, column: Column[Any]) -> Callable[[Any], Any]:
+    """What turns the stored values at position `at` of `result` into the type's; an Unreadable where it can't.
+
+    SQLAlchemy would raise for the whole result, with the value in the message.
+    """
+    dialect = result.dialect
+    assert result.cursor is not None
+    process = plain_type(column).dialect_impl(dialect).result_processor(dialect, result.cursor.description[at][1])
+
+    def read(stored: Any) -> Any:
+        try:
+            return stored if process is None else process(stored)
+        except Exception:  # noqa: BLE001 - whatever it is, it may show the value
+            return Unreadable()
+
+    return read
 
 
 def refuse_mentions(statement: Any, replaced: Mapping[Column[Any], re.Pattern[str]]) -> None:
@@ -143,7 +176,7 @@ def refuse_mentions(statement: Any, replaced: Mapping[Column[Any], re.Pattern[st
             _refuse(str(getattr(element, "name", "the column")))
         elif isinstance(element, sa.ColumnClause) and element.table is None:
             _search(element.name, replaced)
-        for item in (*getattr(element, "_raw_columns", ()), *getattr(element, "_returning", ())):
+        for item in (*getattr(element, "_raw_columns", ()), *(getattr(element, "_returning", None) or ())):
             if getattr(item, "name", getattr(item, "text", "")) == "*":
                 _refuse("a column in *")
             if isinstance(item, sa.FromClause) and "parententity" not in item._annotations:

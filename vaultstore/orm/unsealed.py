@@ -15,7 +15,7 @@ from sqlalchemy.orm import InstanceState
 from vaultstore.errors import AccessDenied, DecryptionError, UnsupportedOperation
 from vaultstore.gate.protocol import KeyRef
 from vaultstore.orm.access import ReadPlan
-from vaultstore.orm.plaintext import value_of
+from vaultstore.orm.plaintext import reading, value_of
 from vaultstore.orm.registry import FieldInfo
 from vaultstore.orm.types import NOTHING, OPEN_KEY, Plaintexts, Shut, plaintext_of
 
@@ -80,16 +80,19 @@ def read_unsealed(
 
     Gives the objects whose values turn out to be sealed by now: their ciphertext is loaded, to be opened as any.
     """
-    by_field: dict[FieldInfo, list[InstanceState[Any]]] = {}
+    wanted: dict[InstanceState[Any], list[FieldInfo]] = {}
     for _, state, field, ref in unsealed:
         refused = refusal(ref)
         if isinstance(refused, AccessDenied):
             state.dict[field.name] = Shut(_TOKEN, refused)
         else:
-            by_field.setdefault(field, []).append(state)
+            wanted.setdefault(state, []).append(field)
     sealed: dict[InstanceState[Any], None] = {}
-    for field, states in by_field.items():
-        for state, plain, ct in _rows(session, plan, field, states):
+    fields = list(dict.fromkeys(field for each in wanted.values() for field in each))
+    for state, found in _rows(session, plan, fields, list(wanted)):
+        for field, (ct, plain) in found.items():
+            if field not in wanted[state]:
+                continue
             if ct is not None:
                 state.dict[field.name] = bytes(ct)
                 sealed[state] = None
@@ -98,29 +101,39 @@ def read_unsealed(
     return list(sealed)
 
 
+_Found = dict[FieldInfo, tuple[bytes | None, Any]]
+"""Field -> its ciphertext if it is sealed by now, and its plaintext."""
+
+
 def _rows(
-    session: PurposeSession, plan: ReadPlan, field: FieldInfo, states: Sequence[InstanceState[Any]]
-) -> Iterator[tuple[InstanceState[Any], Any, bytes | None]]:
-    """(object, plaintext, ciphertext or None) of each row that is there and still its subject's."""
-    mapper, column = plan.info.mapper, field.prop.plain_column
-    assert column is not None
+    session: PurposeSession, plan: ReadPlan, fields: Sequence[FieldInfo], states: Sequence[InstanceState[Any]]
+) -> Iterator[tuple[InstanceState[Any], _Found]]:
+    """Each object whose row is there and still its subject's, with what the row holds."""
+    mapper = plan.info.mapper
     keys = mapper.primary_key
-    subject = mapper.attrs[plan.info.subject_key].columns[0]
-    columns = (*keys, subject, field.prop.columns[0], value_of(column))
+    plains: list[Any] = [field.prop.plain_column for field in fields]
+    first = len(keys) + 1
+    columns = (
+        *keys,
+        mapper.attrs[plan.info.subject_key].columns[0],
+        *(field.prop.columns[0] for field in fields),
+        *map(value_of, plains),
+    )
     # Beside the session's own statements, which speak of no such column. Its transaction and its role are the same.
     connection = session.connection(bind_arguments={"mapper": mapper})
-    by_key = {state.key[1]: state for state in states if state.key is not None}
+    by_key = {tuple(state.key[1]): state for state in states if state.key is not None}
     for start in range(0, len(by_key), _CHUNK):
         wanted = list(by_key)[start : start + _CHUNK]
         chosen = keys[0].in_([k[0] for k in wanted]) if len(keys) == 1 else tuple_(*keys).in_(wanted)
-        query = select(*columns).select_from(mapper.selectable).where(chosen)
-        for row in connection.execute(query):
-            *key, owner, ct, plain = row
-            state = by_key.get(tuple(key))
-            if state is not None and owner == state.committed_state.get(
-                plan.info.subject_key, state.dict.get(plan.info.subject_key)
-            ):
-                yield state, plain, ct
+        result = connection.execute(select(*columns).select_from(mapper.selectable).where(chosen))
+        read = [reading(result, first + len(fields) + at, plain) for at, plain in enumerate(plains)]
+        for row in result.all():
+            state = by_key[tuple(row[: len(keys)])]
+            before = state.committed_state.get(plan.info.subject_key)
+            if row[len(keys)] == (before or state.dict.get(plan.info.subject_key)):
+                stored = row[first + len(fields) :]
+                cts = row[first : first + len(fields)]
+                yield state, {f: (ct, r(s)) for f, ct, r, s in zip(fields, cts, read, stored, strict=True)}
 
 
 def _show(state: InstanceState[Any], field: FieldInfo, plain: Any, batch: Plaintexts) -> None:

@@ -16,7 +16,7 @@ from vaultstore import records
 from vaultstore.errors import SettingsError
 from vaultstore.orm.registry import ModelRegistry
 from vaultstore.planes.plan import Cell, Change, Difference, Probe, Verdict
-from vaultstore.planes.postgres_expected import attributes_of, expected_facts, names_of, owners_of
+from vaultstore.planes.postgres_expected import attributes_of, expected_facts, move_triggers, names_of, owners_of
 from vaultstore.planes.postgres_facts import Fact, facts
 from vaultstore.planes.postgres_gaps import Gap, explained, foreign_code, gaps
 from vaultstore.planes.postgres_operator import Operator, join, leave, lent, run
@@ -232,6 +232,7 @@ class PostgresPlane:
             joined = join(connection, owners_of(target))
             if any(gap.kind in {"function", "trigger"} for gap in state.ours):
                 run(connection, records.postgres_functions(schema))
+                run(connection, move_triggers(connection, self._tables, schema, schema))
             statements = lent(connection, schema, owners_of(target), target.schema_sql(schema))
             run(connection, [*target.reset_sql(schema, keep), *statements])
         # To drop what is granted to a role, one has to be a member of it.

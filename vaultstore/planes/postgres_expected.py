@@ -8,7 +8,7 @@ in a savepoint, and their facts are what is expected. Only what can't be cloned 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
@@ -18,8 +18,9 @@ from vaultstore.planes.postgres_facts import Fact, facts
 from vaultstore.planes.postgres_operator import join, lent, run
 from vaultstore.planes.postgres_target import PostgresTarget
 from vaultstore.planes.postgres_text import name as quoted
+from vaultstore.records.move_triggers import install
 
-__all__ = ["attributes_of", "expected_facts", "names_of", "owners_of"]
+__all__ = ["attributes_of", "expected_facts", "move_triggers", "names_of", "owners_of"]
 
 _AROUND = frozenset({
     "role", "power", "membership", "setting", "database grant", "other grant", "definer function", "event trigger",
@@ -31,7 +32,7 @@ _AROUND = frozenset({
 def expected_facts(
     connection: sa.Connection,
     target: PostgresTarget,
-    tables: Iterable[sa.Table],
+    tables: Sequence[sa.Table],
     schema: str,
     *,
     live: Collection[Fact],
@@ -55,6 +56,7 @@ def expected_facts(
         run(connection, [_table(table, scratch, connection.dialect) for table in tables])
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog, pg_temp")
         run(connection, records.postgres_functions(scratch))
+        run(connection, move_triggers(connection, tables, schema, scratch))
         statements = lent(connection, scratch, owners_of(target), target.schema_sql(scratch))
         run(connection, [*target.reset_sql(scratch), *statements])
         found = facts(connection, scratch, prefix=target.plane.prefix, tables=names_of(target), as_schema=schema)
@@ -62,6 +64,22 @@ def expected_facts(
         savepoint.rollback()
     inside = {f for f in found if f.kind not in _AROUND and not f.object.startswith("database ")}
     return frozenset(inside | attributes_of(target) | _logins(connection, target))
+
+
+def move_triggers(connection: sa.Connection, tables: Sequence[sa.Table], schema: str, into: str) -> list[str]:
+    """The statements that make the triggers of running moves, as `vs_moves` of `schema` lists them, in schema `into`.
+
+    Of tables whose models still have the plaintext column: from then on the move is over.
+    """
+    if not sa.inspect(connection).has_table(records.moves.vs_moves.name, schema):
+        return []
+    columns = {(table.name, column.name) for table in tables for column in table.columns}
+    return [
+        statement
+        for move in records.moves.moves(connection, schema)
+        if {(move.table, move.plain), (move.table, move.sealed)} <= columns
+        for statement in install(move, "postgresql", schema=into)
+    ]
 
 
 def _given(live: Collection[Fact], scratch: str, prefix: str) -> list[str]:

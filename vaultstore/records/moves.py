@@ -155,9 +155,13 @@ def replacing(connection: sa.Connection, table: str, plain: str) -> Move | None:
     return None if row is None else _move(row)
 
 
-def moves(connection: sa.Connection) -> list[Move]:
-    """Every move, in the order in which they were started."""
-    return [_move(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(_c.started_at, _c.model, _c.field))]
+def moves(connection: sa.Connection, schema: str | None = None) -> list[Move]:
+    """Every move, in the order in which they were started; `schema` is where the table lies, if not where it does by
+    the search path.
+    """
+    c = (vs_moves if schema is None else vs_moves.to_metadata(sa.MetaData(), schema=schema)).c
+    query = sa.select(*(c[column.name] for column in _COLUMNS)).order_by(c.started_at, c.model, c.field)
+    return [_move(row) for row in connection.execute(query)]
 
 
 def change(connection: sa.Connection, move: Move, now: datetime, **values: object) -> None:
