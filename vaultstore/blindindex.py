@@ -29,11 +29,14 @@ class BlindIndex:
 
     normalize: Normalizer = _IDENTITY
     unique: bool = False
+    forever: bool = False
 
     @property
     def fingerprint(self) -> str:
         """E.g. ``blind_index(normalize=phone_e164(region=CN),unique=false)``."""
-        return f"blind_index(normalize={self.normalize.fingerprint},unique={'true' if self.unique else 'false'})"
+        forever = ",forever=true" if self.forever else ""
+        unique = "true" if self.unique else "false"
+        return f"blind_index(normalize={self.normalize.fingerprint},unique={unique}{forever})"
 
     @property
     def accepts(self) -> frozenset[str]:
@@ -85,10 +88,12 @@ class BlindIndex:
         raise UnsupportedOperation("a blind index takes str, bytes, int, Decimal, UUID or an aware datetime")
 
 
-def blind_index(normalize: Normalizer | None = None, unique: bool = False) -> BlindIndex:
+def blind_index(normalize: Normalizer | None = None, unique: bool = False, *, forever: bool = False) -> BlindIndex:
     """A blind index for an encrypted column: finds values that are equal after `normalize` (default: the same).
 
     It tells whoever reads the database which rows hold equal values. `unique` lets the database refuse a second one.
+    `forever` keeps every version of its key: tags are made with it (`PurposeSession.tags`) of values that nobody keeps,
+    so they can't be made anew under another.
 
     Raises:
         ModelError: `normalize` is no normaliser (a function with a `fingerprint`).
@@ -97,7 +102,7 @@ def blind_index(normalize: Normalizer | None = None, unique: bool = False) -> Bl
         normalize = _IDENTITY
     if not callable(normalize) or not isinstance(getattr(normalize, "fingerprint", None), str):
         raise ModelError("blind_index() takes a normaliser such as normalize.text(): a function with a fingerprint")
-    return BlindIndex(normalize, bool(unique))
+    return BlindIndex(normalize, bool(unique), bool(forever))
 
 
 def _time(value: datetime) -> bytes:

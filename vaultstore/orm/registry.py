@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapper
 from vaultstore.blindindex import BlindIndex
 from vaultstore.catalogue import Catalogue, Field, Index, Model, Projection
 from vaultstore.codec import Codec
-from vaultstore.errors import ModelError
+from vaultstore.errors import ModelError, UnsupportedOperation
 from vaultstore.masks import Mask
 from vaultstore.orm.model import EncryptedModel
 from vaultstore.orm.plaintext import PlaintextType, mention_of
@@ -23,7 +23,7 @@ from vaultstore.orm.related import gate_relationships
 from vaultstore.orm.scopes import scope_names
 from vaultstore.orm.types import BlindIndexType, SealedType
 
-__all__ = ["FieldInfo", "ModelInfo", "ModelRegistry", "ProjectionInfo", "catalogue_of", "info_of"]
+__all__ = ["FieldInfo", "ModelInfo", "ModelRegistry", "ProjectionInfo", "catalogue_of", "indexed_field", "info_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,16 @@ def info_of(mapper: Mapper[Any]) -> ModelInfo:
     if info is None:
         info = _infos[mapper] = ModelInfo(mapper)
     return info
+
+
+def indexed_field(attribute: Any) -> tuple[str, FieldInfo, BlindIndex]:
+    """The model's name, field and blind index of ``Model.field``. Raises UnsupportedOperation where it has none."""
+    mapper = getattr(getattr(attribute, "parent", None), "mapper", None)
+    info = info_of(mapper) if isinstance(mapper, Mapper) else None
+    field = info.by_name.get(getattr(attribute, "key", "")) if info else None
+    if info is None or field is None or field.index is None:
+        raise UnsupportedOperation("name a field that has a blind index, as in Member.phone")
+    return info.name, field, field.index
 
 
 def _place(prop: EncryptedProperty) -> str:

@@ -23,7 +23,7 @@ from vaultstore.orm.events import listen as listen_to_transactions
 from vaultstore.orm.guards import guard
 from vaultstore.orm.minted import MintedKeys
 from vaultstore.orm.protocols import Gate, Opened
-from vaultstore.orm.registry import ModelRegistry, info_of
+from vaultstore.orm.registry import ModelRegistry, indexed_field, info_of
 from vaultstore.orm.role import denial
 from vaultstore.orm.scopes import scope_named, scoped
 from vaultstore.orm.statements import listen as listen_to_statements
@@ -104,6 +104,23 @@ class PurposeSession(Session):
     def view(self, instance: Any) -> dict[str, FieldView]:
         """Field name -> Clear, Masked or Denied; raises nothing."""
         return view(self, instance)
+
+    def tags(self, attribute: Any, values: Sequence[Any]) -> list[tuple[str, ...]]:
+        """Keyed tags of `values`: hex of their digests under the blind index of `attribute` (``Model.field``).
+
+        To know a value again that is not kept: store the first tag of the tuple, and look for any of it. It has one of
+        the version of the key that is written, then of every older one that still counts. Each value is a needle of a
+        search, charged and audited as that. Raises SearchDenied, and what the gate refuses as a whole;
+        UnsupportedOperation for what is no indexed field.
+        """
+        self.check_alive()
+        model, field, index = indexed_field(attribute)
+        messages = [index.message(value) for value in values]
+        if not messages:
+            return []
+        answer = self.gate.search(self.opened, model, field.name, messages)
+        made = [answer.digests, *([answer.former] if answer.former else [])]
+        return [tuple(digest.hex() for digest in of_one) for of_one in zip(*made, strict=True)]
 
     def check_alive(self) -> None:
         """Raise TokenExpired, and close every open value, where the grant's time is over."""
