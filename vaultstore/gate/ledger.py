@@ -179,6 +179,9 @@ class Ledger(Protocol):
     def settle_index(self, claims: Claims, model: str, index: str, *, settled: bool) -> Admission:
         """Note that every row has a digest of the next version, or that it is to be seen anew whether it has."""
 
+    def index_state(self, claims: Claims) -> Admission:
+        """The versions, for who keeps keys."""
+
     def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
         """Let rows be written with digests of `version` from now on, and be looked up by both."""
 

@@ -213,6 +213,10 @@ class PostgresLedger:
         query = "SELECT vs_index_settle(%s::jsonb, %s::text, %s::text, %s::boolean)::text"
         return self._admission((), query, claims.json, model, index, settled)
 
+    def index_state(self, claims: Claims) -> Admission:
+        """The versions, for who keeps keys."""
+        return self._admission((), "SELECT vs_index_state(%s::jsonb)::text", claims.json)
+
     def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
         """Let rows be written with digests of `version` from now on. The lock waits for who writes any right now."""
         query = "SELECT vs_index_rotate(%s::jsonb, %s::text, %s::text[], %s::int)::text"

@@ -88,6 +88,12 @@ class IndexSteps:
             outcome = "settled" if settled else "begun"
             return Admission(step.write("reindex", outcome, {}, model=model, field=index), versions=step.versions())
 
+    def index_state(self, claims: Claims) -> Admission:
+        """The versions, for who keeps keys."""
+        with self._step(claims) as step:
+            closure, code = step.ready(lambda c: bool(c.keeps_keys), reads=False)
+            return step.refuse("keys", code, {}) if closure is None else Admission("", versions=step.versions())
+
     def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
         """Let rows be written with digests of `version` from now on. The lock waits for who writes any right now."""
         with self._members.begin(), self._step(claims) as step:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import and_, bindparam, or_, type_coerce
+from sqlalchemy import bindparam, func, type_coerce
 from sqlalchemy.orm import ColumnProperty
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import coercions, operators, roles
 from sqlalchemy.sql.lambdas import PyWrapper
 
 from vaultstore.blindindex import BlindIndex
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.masks import is_masked
-from vaultstore.orm.types import IndexedFieldType, Needle, Needles
+from vaultstore.orm.types import DIGEST_BYTES, IndexedFieldType, Needle, Needles
 
 if TYPE_CHECKING:
     from vaultstore.orm.properties import EncryptedProperty
@@ -96,11 +96,7 @@ class EncryptedComparator(_Refusing):
             column = self._annotated(prop.columns[0], prop.key) if prop.index_column is None else self._index
             return column.is_(None) if _NULL_TESTS[op] else column.is_not(None)
         if isinstance(value, PyWrapper):  # a closure variable of a lambda statement: its value comes when it runs
-            if op in _ANY or op in _NONE:
-                # A second time for what the rows may have while the index's key is being rotated.
-                found = [op(type_coerce(self._index, self._of(former)), value) for former in (False, True)]
-                return or_(*found) if op in _ANY else and_(*found)
-            self._refuse("this operator")
+            return self._closed_over(op, value)
         if op in (operators.eq, operators.ne):
             value = (value,)
         elif op not in _ANY and op not in _NONE:
@@ -113,8 +109,15 @@ class EncryptedComparator(_Refusing):
         among = bindparam(None, needles, type_=column.type, unique=True, expanding=True)
         return column.in_(among) if op in _ANY else column.not_in(among)
 
-    def _of(self, former: bool) -> IndexedFieldType:
-        return IndexedFieldType(self._model, self.prop.key, self._declared, former)
+    def _closed_over(self, op: Any, value: PyWrapper) -> Any:
+        both = op in (operators.eq, operators.ne)
+        column = type_coerce(self._index, IndexedFieldType(self._model, self.prop.key, self._declared, both))
+        if not both:
+            return op(column, value) if op in _ANY or op in _NONE else self._refuse("this operator")
+        # One parameter that holds two digests: there is no way to make a list of one of the closure's variables.
+        bound = coercions.expect(roles.BinaryElementRole, value, expr=column, operator=op)
+        digests = [func.substr(bound, start, DIGEST_BYTES, type_=self._index.type) for start in (1, 1 + DIGEST_BYTES)]
+        return self._index.in_(digests) if op is operators.eq else self._index.not_in(digests)
 
     def _needle(self, value: Any) -> Needle:
         if value is None:

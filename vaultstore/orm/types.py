@@ -24,6 +24,7 @@ from vaultstore.blindindex import BlindIndex
 from vaultstore.errors import AccessDenied, DecryptionError, UnsupportedOperation, WriteDenied
 
 __all__ = [
+    "DIGEST_BYTES",
     "NOTHING",
     "OPEN_KEY",
     "BindRefused",
@@ -42,6 +43,9 @@ __all__ = [
     "plaintext_of",
     "running_search",
 ]
+
+DIGEST_BYTES: Final = 32
+"""Length of a digest of a blind index."""
 
 NOTHING: Final = object()
 """Stands for "not in the dictionary"."""
@@ -239,7 +243,7 @@ def _digest_bytes(value: Any) -> bytes | None:
     if value.__class__ is Needle:
         answer = running_search.get()
         if answer is not None:
-            return _at(answer(value), former=False)
+            return _only(answer(value))
         raise SearchRefused("an encrypted field is searched by a session of the store: store.session(token)")
     raise SearchRefused("compare the field itself with ==, !=, in_ or is_(None): raw values can't be searched for")
 
@@ -248,9 +252,12 @@ def _no_literal(value: Any) -> NoReturn:
     raise SearchRefused("sealed columns and blind indexes have no literals: leave the values bound")
 
 
-def _at(digests: tuple[bytes, ...], *, former: bool) -> bytes:
-    """The digest that new rows have, or the one that others may have beside it: the same where there is but one."""
-    return bytes(digests[-1 if former else 0])
+def _only(digests: tuple[bytes, ...]) -> bytes:
+    if len(digests) == 1:
+        return digests[0]
+    raise SearchRefused(
+        "the index's key is being rotated, so a value has two digests: compare with == or write in_ without a lambda"
+    )
 
 
 class SealedType(TypeDecorator[Any]):
@@ -287,7 +294,7 @@ class BlindIndexType(TypeDecorator[Any]):
     cache_ok = True
 
     def __init__(self) -> None:
-        super().__init__(32)
+        super().__init__(DIGEST_BYTES)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         """Take digests of the gate and needles of a running search, refuse the rest."""
@@ -310,9 +317,10 @@ class IndexedFieldType(BlindIndexType):
 
     cache_ok = True
 
-    def __init__(self, model: str, field: str, index: BlindIndex, former: bool = False) -> None:
+    def __init__(self, model: str, field: str, index: BlindIndex, both: bool = False) -> None:
+        """`both`: bind what new rows have and what others may have, one after the other; they may be the same."""
         super().__init__()
-        self.model, self.field, self.index, self.former = model, field, index, former
+        self.model, self.field, self.index, self.both = model, field, index, both
 
     def needle(self, value: Any) -> Needle:
         """The value as something to search for."""
@@ -329,6 +337,7 @@ class IndexedFieldType(BlindIndexType):
             search = running_search.get()
             if needle is None or search is None:
                 return _digest_bytes(needle)
-            return _at(search(needle), former=self.former)
+            digests = search(needle)
+            return digests[0] + digests[-1] if self.both else _only(digests)
 
         return process

@@ -30,6 +30,7 @@ __all__ = [
     "set_versions",
     "settle",
     "settled",
+    "unsettled",
     "vs_index_versions",
 ]
 
@@ -105,6 +106,12 @@ def place_of(connection: sa.Connection, name: str) -> Place | None:
     query = sa.select(c.table_schema, c.table_name, c.column_name, c.key_name).where(c.name == name)
     row = connection.execute(query).one_or_none()
     return None if row is None else Place(*row)
+
+
+def unsettled(connection: sa.Connection) -> set[str]:
+    """Indexes that may have rows with digests of another version than the one that is written."""
+    c = vs_index_versions.c
+    return set(connection.scalars(sa.select(c.name).where(c.next.is_not(None), c.settled_at.is_(None))))
 
 
 # SQLite's side of the gate.

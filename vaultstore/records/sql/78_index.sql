@@ -191,6 +191,28 @@ BEGIN
 END
 $$;
 
+--@@ The versions, for who keeps keys.
+CREATE OR REPLACE FUNCTION @schema@.vs_index_state(claims jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    live record;
+BEGIN
+    SELECT * INTO live FROM @schema@.vsx_live(claims);
+    IF live.code IS NULL THEN
+        live.code := CASE
+            WHEN jsonb_array_length(coalesce(live.closure -> 'keeps_keys', '[]')) > 0
+            THEN @schema@.vsx_ready(claims, live.closure)
+            ELSE 'not.granted'
+        END;
+    END IF;
+    IF live.code IS NOT NULL THEN
+        RETURN @schema@.vsx_refuse(claims, 'keys', live.code, '{}', NULL, '{}', NULL);
+    END IF;
+    RETURN jsonb_build_object('entry', '', 'versions', @schema@.vsx_index_versions());
+END
+$$;
+
 --@@ Let rows be written with digests of `version` from now on, and be looked up by both. `place` is the schema (or NULL),
 -- the table, the column of the index and that of the row keys. The lock waits, for a while, for transactions that write
 -- indexed rows: from then on no row gets a digest of the current version any more.
