@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from vaultstore.errors import UnsupportedOperation
+from vaultstore.lifecycle.journal import Journal, NoJournal
 from vaultstore.lifecycle.records import Registry, Subject, held, key_of
 from vaultstore.records import consents, subjects
 from vaultstore.records.consents import Consent
@@ -16,8 +17,8 @@ __all__ = ["Consents"]
 class Consents:
     """The consent ledger. A withdrawal waits for admissions that are under way, and holds for all later ones."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, journal: Journal | None = None) -> None:
+        self._registry, self._journal = registry, journal or NoJournal()
 
     def __repr__(self) -> str:
         return "<Consents>"
@@ -54,7 +55,10 @@ class Consents:
         key, now = key_of(subject), self._registry.now
         with self._registry.gate() as connection:
             held(connection, key, now)
-            return consents.withdraw(connection, key, kind, now)
+            ended = consents.withdraw(connection, key, kind, now)
+            if ended:
+                self._journal.append("withdraw", connection=connection, subject=key, consent=kind, at=now)
+            return ended
 
     def history(self, subject: Subject) -> list[Consent]:
         """Every consent that the subject ever gave, oldest first."""

@@ -141,9 +141,12 @@ def close_case(registry: Registry, case_id: str, order: Order) -> list[uuid.UUID
             horizon = json.dumps(_horizon(order.retention, now))
             query = "SELECT vs_close_case(%s::text, %s::jsonb)::text"
             answer = json.loads(gate.exec_driver_sql(query, (case_id, horizon)).scalar_one())
-            return None if "code" in answer else [uuid.UUID(each) for each in answer["released"]]
-        keys = erasure_steps.close_case(members, gate, case_id, order, now)
-    if keys:
+            keys = None if "code" in answer else [uuid.UUID(each).bytes for each in answer["released"]]
+        else:
+            keys = erasure_steps.close_case(members, gate, case_id, order, now)
+        if keys is not None:
+            order.journal.append("close", connection=gate, case=case_id, at=now)
+    if keys and gate.dialect.name == "sqlite":
         with registry.gate() as connection:
             for key in keys:
                 erasures.finish(connection, key)

@@ -42,7 +42,7 @@ class Facades:
 
     def _furnish(self, parts: Parts) -> None:
         self.parts = parts
-        self.consents = Consents(parts.ledger)
+        self.consents = Consents(parts.ledger, parts.journal)
         self.cases = Cases(parts.ledger, parts)
         self.subjects = Subjects(parts.ledger, parts)
         self.jobs = Jobs(parts.engine)
@@ -52,7 +52,7 @@ class Facades:
         self.subject_keys = SubjectKeys(parts)
         self._approvals = Approvals(parts.ledger, parts.gate)
         self._revocations = Revocations(parts.ledger, parts.journal)
-        self.journal = Journals(Doers(parts, self.subjects, self.consents, self._revocations))
+        self.journal = Journals(Doers(parts, self.subjects, self.consents, self.cases, self._revocations))
         self.keyring = Keyring(parts, self.jobs)
         self.indexes = Indexes(parts, self.jobs)
         self.keyring_dump = KeyringDump(parts)

@@ -29,6 +29,7 @@ __all__ = ["KINDS", "FileJournal", "Journal", "NoJournal", "facts_of"]
 
 KINDS: Mapping[str, frozenset[str]] = {
     "erase": frozenset({"subject"}),
+    "close": frozenset({"case"}),
     "withdraw": frozenset({"subject", "consent"}),
     "restrict": frozenset({"subject"}),
     "lift": frozenset({"subject"}),

@@ -15,7 +15,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from vaultstore.errors import ProofError, SubjectErased
+from vaultstore.errors import ApprovalMissing, ProofError, SubjectErased
+from vaultstore.lifecycle.cases import Cases
 from vaultstore.lifecycle.consents import Consents
 from vaultstore.lifecycle.journal import KINDS, FileJournal
 from vaultstore.lifecycle.journal_file import Head, Line, unsettled
@@ -40,6 +41,7 @@ class Facades:
     parts: Parts
     subjects: Subjects
     consents: Consents
+    cases: Cases
     revocations: Revocations
 
 
@@ -177,6 +179,14 @@ def _erase(store: Facades, facts: Mapping[str, str], at: datetime) -> bool:
     return was != ERASED
 
 
+def _close(store: Facades, facts: Mapping[str, str], at: datetime) -> bool:
+    try:
+        store.cases.close(facts["case"])
+    except ApprovalMissing:
+        return False
+    return True
+
+
 def _withdraw(store: Facades, facts: Mapping[str, str], at: datetime) -> bool:
     subject, kind = uuid.UUID(facts["subject"]), facts["consent"]
     try:
@@ -215,6 +225,7 @@ def _revoke(store: Facades, facts: Mapping[str, str], at: datetime) -> bool:
 
 _ACTS: Mapping[str, _Act] = {
     "erase": _erase,
+    "close": _close,
     "withdraw": _withdraw,
     "restrict": _restrict,
     "lift": _lift,

@@ -115,7 +115,9 @@ def test_a_whole_backup_does_not_open_before_the_journal_is_replayed(backups: Ba
         store.consents.grant(member, "matchmaking", notice_version="2021-11")
     store.subjects.restrict(ids[3], reason="dispute")
     token = store.issue(myself(ids[0]), "member.self", subjects=[ids[0]])
+    case = store.cases.open("report", assigned_to="u-5", subjects=[ids[0]])
     backups.whole()
+    store.cases.close(case)
     store.subjects.erase(ids[1], reason="asked for")
     store.consents.withdraw(ids[2], "matchmaking")
     store.subjects.restrict(ids[2], reason="dispute")
@@ -123,25 +125,26 @@ def test_a_whole_backup_does_not_open_before_the_journal_is_replayed(backups: Ba
     store.revoke(jti=store.verify(token).jti)
     journal = store.parts.journal
     with backups.restored(journal=journal.file.path) as restored:
-        with pytest.raises(
-            errors.SettingsError, match=r"has not applied its journal .* 5 of them: .* run `vaultstore journal replay`"
-        ):
+        with pytest.raises(errors.SettingsError, match=r"has not applied its journal .* 6 of them: .* journal replay`"):
             restored.open()
         with restored.open(replaying=True) as behind:
             for act in (lambda: behind.verify(token), lambda: behind.session(token)):
                 with pytest.raises(errors.UnsupportedOperation, match="takes no tokens"):
                     act()
-            assert behind.journal.status().missing == 5
+            assert behind.journal.status().missing == 6
             assert [line.kind for _, line in behind.journal.missing()] == [
-                "erase", "withdraw", "restrict", "lift", "revoke"
+                "close", "erase", "withdraw", "restrict", "lift", "revoke"
             ]  # fmt: skip
             outcome = behind.journal.replay(operator="keeper")
-            assert outcome.replayed.applied.total() == 5
+            assert outcome.replayed.applied.total() == 6
             assert behind.journal.replay(operator="keeper").replayed.applied.total() == 0
         with restored.open() as opened:
             assert opened.subjects.state(ids[1]) == "erased"
             with pytest.raises(errors.SubjectErased):
                 phone_of(opened, ids[1])
+            closed = opened.cases.get(case)
+            assert closed is not None
+            assert closed.closed_at is not None
             assert [c.withdrawn_at is None for c in opened.consents.history(ids[2])] == [False]
             assert [c.withdrawn_at is None for c in opened.consents.history(ids[0])] == [True]
             assert (opened.subjects.state(ids[2]), opened.subjects.state(ids[3])) == ("restricted", "active")
