@@ -164,7 +164,8 @@ class SqliteLedger(ChargeSteps, IndexSteps):
         beyond = {ref[1] for ref in refs if ref[1] in admitted.subjects and not admitted.covers(ref)}
         if beyond and code is None:
             refused = {s: refused.get(s, "not.admitted") for s in asked if s in refused or s in beyond}
-        told = {subject: reason for subject, reason in refused.items() if subject in admitted.subjects}
+        # Of one who was erased since, the entry no longer says that it admitted them.
+        told = {s: reason for s, reason in refused.items() if s in admitted.subjects or reason == "subject.erased"}
         if code is not None or told:
             self.withhold(claims, entry, code, told)
         if code is not None:

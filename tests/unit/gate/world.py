@@ -83,6 +83,9 @@ PURPOSES = [
     purpose("signup", write="Member:contact", limits={"search": (Limit(1, "1h", "actor"),)}),
     purpose("complaint", "Member:contact", requires=Requirements(case=True)),
     purpose(
+        "inquiry", "Message:conversation Member:contact", "Message:conversation", requires=Requirements(case=True)
+    ),
+    purpose(
         "probe",
         "Message:conversation",
         "Message:conversation",

@@ -156,7 +156,9 @@ BEGIN
     SELECT array_agg(w.id ORDER BY w.first), array_agg(w.code ORDER BY w.first) INTO whom, reasons
     FROM (
         SELECT u.id, u.code, min(u.at) AS first FROM unnest(asked, codes) WITH ORDINALITY AS u (id, code, at)
-        WHERE u.code IS NOT NULL AND EXISTS (SELECT FROM unnest(admitted.ids) AS a (id) WHERE a.id = u.id)
+        WHERE u.code IS NOT NULL
+            -- Of one who was erased since, the entry no longer says that it admitted them.
+            AND (u.code = 'subject.erased' OR EXISTS (SELECT FROM unnest(admitted.ids) AS a (id) WHERE a.id = u.id))
         GROUP BY u.id, u.code
     ) AS w;
     IF whom IS NOT NULL THEN

@@ -111,7 +111,8 @@ END
 $$;
 
 --@@ Add the new keys of a committed admission, in the transaction of the rows that they seal, and see that the keys to
--- be used again are still there. {"code", "refused": [[index into asked, code]], "gone": [index into the reused]}
+-- be used again are still there. {"code", "refused": [[index into asked, code]], "gone": [index into the reused],
+-- "stale": a wrap is of a version of its category's key that was given up}
 CREATE OR REPLACE FUNCTION @schema@.vs_mint(
     claims jsonb, entry text, asked bytea,
     categories text[], subjects bytea, scopes bytea[], key_ids bigint[], wraps text[],
@@ -136,6 +137,8 @@ BEGIN
         OR EXISTS (
             SELECT FROM unnest(ids || @schema@.vsx_ids(subjects) || @schema@.vsx_ids(old_subjects)) AS u (id)
             WHERE NOT EXISTS (SELECT FROM unnest(admitted.ids) AS a (id) WHERE a.id = u.id)
+                -- Of one who was erased since, the entry no longer says so; the judgement below refuses them.
+                AND NOT EXISTS (SELECT FROM @schema@.vs_subjects s WHERE s.subject = u.id AND s.state = 'erased')
         )
         OR EXISTS (
             SELECT FROM unnest(@schema@.vsx_ids(subjects)) AS u (id)
@@ -157,6 +160,9 @@ BEGIN
     );
     IF gone IS NOT NULL THEN
         RETURN jsonb_build_object('gone', gone);
+    END IF;
+    IF @schema@.vsx_stale(categories, wraps) THEN
+        RETURN '{"stale": true}'::jsonb;
     END IF;
     INSERT INTO @schema@.vs_keyring (subject, category, scope, key_id, wrapped, minted_by, minted_at)
     SELECT u.id, u.category, u.scope, u.key_id, u.wrapped, claims ->> 'purpose', clock_timestamp()
