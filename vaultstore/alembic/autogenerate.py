@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from alembic.autogenerate import comparators, renderers
+from alembic.autogenerate import renderers
 from alembic.operations import ops
+from alembic.runtime.plugins import Plugin
+from alembic.util import DispatchPriority, PriorityDispatchResult
 
 from vaultstore.alembic.operations import AddEncryptedColumnOp, DropEncryptedColumnOp, DropPlaintextColumnOp
 from vaultstore.orm.declare import MADE_BY
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["rewrite"]
 
+_PLUGIN = "alembic.autogenerate.vaultstore"
+"""Named so that it is among those which Alembic runs where nobody chooses (`autogenerate_plugins`)."""
 
-@comparators.dispatch_for("schema")
-def rewrite(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> None:
+
+def rewrite(context: AutogenContext, upgrade: ops.UpgradeOps) -> Any:
     """Replace what was found by our operations, table by table."""
     moved = _moved(context)
     rewritten: list[Any] = []
@@ -39,6 +43,7 @@ def rewrite(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> N
         rewritten += found
         rewritten += [DropPlaintextColumnOp(o.table_name, o.column_name, was=o.to_column()) for o in dropped]
     upgrade.ops[:] = rewritten
+    return PriorityDispatchResult.CONTINUE
 
 
 def _moved(context: AutogenContext) -> set[tuple[str, str]]:
@@ -114,3 +119,6 @@ def _call(context: AutogenContext, name: str, operation: AddEncryptedColumnOp | 
     context.imports.add(_IMPORT)
     given = "".join(f", {key}={value!r}" for key, value in operation.arguments().items())
     return f"op.{name}({operation.table!r}, {operation.column!r}{given})"
+
+
+Plugin(_PLUGIN).add_autogenerate_comparator(rewrite, "autogenerate", priority=DispatchPriority.LAST)
