@@ -22,7 +22,8 @@ _ALWAYS = frozenset({
 })  # fmt: skip
 """What says who acts; it tells a login nothing that it did not set itself."""
 _READ = frozenset({"vs_admit", "vs_wraps"})
-_WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
+_MINT = frozenset({"vs_mint", "vs_mint_indexed", "vs_index_taken"})
+_WRITE = _MINT | {"vs_seal", "vs_withhold", "vs_collide"}
 _REWRAP = frozenset({"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"})
 _SEARCH = frozenset({"vs_search", "vs_found"})
 
@@ -100,7 +101,7 @@ def _columns(
 def functions_of_role(purpose: Purpose) -> frozenset[str]:
     """The gate's functions that a purpose's role calls in the session's own transaction."""
     replacing = frozenset({"vs_rekey_scopes", "vs_rekeyed"} if purpose.replaces_keys else ())
-    return _ALWAYS | replacing | (frozenset({"vs_mint"}) if purpose.write else frozenset())
+    return _ALWAYS | replacing | (_MINT if purpose.write else frozenset())
 
 
 def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Iterable[str] = ()) -> frozenset[str]:
@@ -111,11 +112,14 @@ def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Itera
         found |= _WRITE if purpose.write else set()
         found |= _SEARCH if purpose.search else set()
         found |= {"vs_approve"} if purpose.approves else set()
+        if purpose.requires.sees_restricted and purpose.requires.sees_canaries:
+            both = any(purpose.reads(model) & purpose.writes(model) for model in purpose.read)
+            found |= {"vs_reindex", "vs_index_settle"} if both else set()
         found |= {"vs_erase"} if purpose.name == "privacy.erasure" or purpose.requires.subjects == "self" else set()
-        found |= {"vs_key_state"} if purpose.keeps_keys else set()
-        found |= {"vs_rotate"} if "rotate" in purpose.keeps_keys else set()
+        found |= {"vs_key_state", "vs_index_state"} if purpose.keeps_keys else set()
+        found |= {"vs_rotate", "vs_index_rotate"} if "rotate" in purpose.keeps_keys else set()
         found |= _REWRAP if "rewrap" in purpose.keeps_keys else set()
-        found |= {"vs_retire"} if "retire" in purpose.keeps_keys else set()
+        found |= {"vs_retire", "vs_index_finish"} if "retire" in purpose.keeps_keys else set()
     found |= {"vs_restrict"} if "states" in keeps else set()
     found |= {"vs_close_case"} if "cases" in keeps else set()
     return frozenset(found)

@@ -34,11 +34,14 @@ CONTEXT: Final = frozenset({
 """Functions that policies call with their user's rights; they tell no more than the transaction itself set."""
 
 _READ = frozenset({"vs_admit", "vs_wraps"})
-_WRITE = frozenset({"vs_seal", "vs_mint", "vs_withhold", "vs_collide"})
+_WRITE = frozenset({"vs_seal", "vs_mint", "vs_mint_indexed", "vs_index_taken", "vs_withhold", "vs_collide"})
+_WRITTEN = frozenset({"vs_mint", "vs_mint_indexed", "vs_index_taken"})
+"""Of these, what is called in the transaction of the rows, as the purpose's role."""
+_REINDEX = frozenset({"vs_reindex", "vs_index_settle"})
 _KEEPING: Mapping[str, frozenset[str]] = {
-    "rotate": frozenset({"vs_rotate"}),
+    "rotate": frozenset({"vs_rotate", "vs_index_rotate"}),
     "rewrap": frozenset({"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"}),
-    "retire": frozenset({"vs_retire"}),
+    "retire": frozenset({"vs_retire", "vs_index_finish"}),
 }
 _REPLACE = frozenset({"vs_rekey_scopes", "vs_rekeyed"})  # in the transaction of the rows, as the purpose's role
 _SEARCH = frozenset({"vs_search", "vs_found"})
@@ -142,15 +145,21 @@ def _sealed(purpose: Purpose, info: ModelInfo) -> _Sealed:
 
 def purpose_functions(purpose: Purpose) -> frozenset[str]:
     """Functions that a purpose's role calls: data keys are minted in the transaction of the rows that they seal."""
-    found = CONTEXT | {"vs_mint"} if purpose.write else CONTEXT
+    found = CONTEXT | _WRITTEN if purpose.write else CONTEXT
     return found | _REPLACE if purpose.replaces_keys else found
 
 
 def key_functions(purpose: Purpose) -> frozenset[str]:
     """Functions that the upkeep of keys takes."""
-    return frozenset({"vs_key_state"} if purpose.keeps_keys else ()).union(
+    return frozenset({"vs_key_state", "vs_index_state"} if purpose.keeps_keys else ()).union(
         *(_KEEPING[verb] for verb in purpose.keeps_keys)
     )
+
+
+def reindexes(purpose: Purpose) -> bool:
+    """Whether it may make digests of stored values anew: it reads and writes, and sees every row."""
+    whole = purpose.requires.sees_restricted and purpose.requires.sees_canaries
+    return whole and any(purpose.writes(model) & purpose.reads(model) for model in purpose.write)
 
 
 def erases(purpose: Purpose) -> bool:
@@ -167,6 +176,7 @@ def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
         found |= _SEARCH if purpose.search else frozenset()
         found |= {"vs_approve"} if purpose.approves else frozenset()
         found |= key_functions(purpose)
+        found |= _REINDEX if reindexes(purpose) else frozenset()
         found |= {"vs_erase"} if erases(purpose) else frozenset()
         found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else frozenset()
     return frozenset(found).union(*(KEPT_BY.get(record, ()) for record in service.keeps))

@@ -204,18 +204,22 @@ def test_a_login_that_keeps_one_record_runs_that_facade_and_no_other(store: Post
         store.execute(f"DROP OWNED BY {keeper}", f"DROP ROLE {keeper}")
 
 
+MINTS = {"vs_mint", "vs_mint_indexed", "vs_index_taken"}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld, service: str) -> None:
     context = {"vs_plane", "vs_context", "vs_role", "vs_actor", "vs_actor_uuid", "vs_actor_role", "vs_attribute"}
     wanted = {*context, "vs_attribute_uuid", "vs_check", "vs_standing", "vs_journal_hold", "vs_journal_done"}
     for purpose in (POLICY.purpose(name) for name in POLICY.services[service].purposes):
         wanted |= {"vs_admit", "vs_wraps"} if purpose.read else set()
-        wanted |= {"vs_seal", "vs_mint", "vs_withhold", "vs_collide"} if purpose.write else set()
+        wanted |= {"vs_seal", *MINTS, "vs_withhold", "vs_collide"} if purpose.write else set()
         wanted |= {"vs_search", "vs_found"} if purpose.search else set()
         wanted |= {"vs_approve"} if purpose.approves else set()
-        wanted |= {"vs_key_state"} if purpose.keeps_keys else set()
-        wanted |= {"vs_rotate"} & {f"vs_{verb}" for verb in purpose.keeps_keys}
-        wanted |= {"vs_retire"} & {f"vs_{verb}" for verb in purpose.keeps_keys}
+        wanted |= {"vs_key_state", "vs_index_state"} if purpose.keeps_keys else set()
+        wanted |= {"vs_rotate", "vs_index_rotate"} if "rotate" in purpose.keeps_keys else set()
+        wanted |= {"vs_retire", "vs_index_finish"} if "retire" in purpose.keeps_keys else set()
+        wanted |= {"vs_reindex", "vs_index_settle"} if purpose.name == "maintenance.index" else set()
         if "rewrap" in purpose.keeps_keys:
             wanted |= {"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"}
     wanted |= {"vs_restrict"} if "states" in POLICY.services[service].keeps else set()
@@ -223,7 +227,7 @@ def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld,
         assert _callable(connection) == wanted
     for name in POLICY.services[service].purposes:
         with running(store, service, name) as connection:
-            mint = {"vs_mint"} if POLICY.purpose(name).write else set()
+            mint = MINTS if POLICY.purpose(name).write else set()
             assert _callable(connection) == {*context, "vs_attribute_uuid", *mint}
 
 

@@ -82,11 +82,14 @@ BEGIN
     IF NOT FOUND THEN
         RETURN '{"taken": null}'::jsonb;
     END IF;
+    -- Row-level security is forced where the plane is applied; for this it lets the owner see rows.
+    PERFORM set_config('vaultstore.looking', 'on', true);
     EXECUTE 'SELECT EXISTS (SELECT FROM unnest($1, $2) AS u (digest, own) JOIN '
         || quote_ident(coalesce(place.table_schema, '@schema@')) || '.' || quote_ident(place.table_name)
         || ' t ON t.' || quote_ident(place.column_name) || ' = u.digest WHERE replace(t.' || quote_ident(place.key_name)
         || '::text, ''-'', '''') <> encode(uuid_send(u.own), ''hex''))'
     INTO taken USING digests, keys;
+    PERFORM set_config('vaultstore.looking', '', true);
     RETURN jsonb_build_object('taken', CASE WHEN taken THEN jsonb_build_array(
         place.table_schema, place.table_name, place.column_name, place.key_name
     ) END);
