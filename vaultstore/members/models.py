@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import DateTime, Dialect, ForeignKey, Index, MetaData, String, TypeDecorator, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
 
 from vaultstore import (
     Encrypted,
-    EncryptedModel,
     OnErasure,
     blind_index,
     encrypted_column,
@@ -19,17 +18,23 @@ from vaultstore import (
     normalize,
     uuid7,
 )
+from vaultstore.members.base import Base, UtcDateTime, now
+from vaultstore.members.desk_models import Complaint, ContactRequest, SuppressedMember, Suppression
 
-__all__ = ["Base", "ChatMessage", "Complaint", "ConsentNotice", "Lead", "Member", "ProfileView", "UtcDateTime"]
+__all__ = [
+    "Base",
+    "ChatMessage",
+    "Complaint",
+    "ConsentNotice",
+    "ContactRequest",
+    "Lead",
+    "Member",
+    "ProfileView",
+    "SuppressedMember",
+    "Suppression",
+    "UtcDateTime",
+]
 
-# Constraints with names can be altered later, on SQLite too.
-_NAMES = {
-    "pk": "pk_%(table_name)s",
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-}
 _EDUCATION = masks.one_of("高中", "大专", "本科", "硕士", "博士")
 _MARITAL = masks.one_of("未婚", "离异", "丧偶")
 _YES_NO = masks.one_of("有", "无")
@@ -38,38 +43,6 @@ _HEIGHT = masks.band(*range(150, 200, 5))
 _INCOME = masks.band(0, 5_000, 10_000, 20_000, 50_000, 100_000)
 _BOOKS = "a contract's place and day belong to records of transactions, kept three years (E-Commerce Law, Art. 31)"
 _THEIRS_TOO = "that a message came, and when, is the recipient's record too; what it said is gone"
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC: SQLite keeps no offset, so a naive or foreign one would change its meaning."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC. Raises ValueError for a naive time."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time needs its UTC offset")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Base(EncryptedModel, DeclarativeBase):
-    """Base of the member store's models."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map = {datetime: UtcDateTime, str: String}  # noqa: RUF012 - SQLAlchemy's declaration
 
 
 class Member(Base):
@@ -89,7 +62,7 @@ class Member(Base):
     store: Mapped[str] = mapped_column(index=True)
     grade: Mapped[str]
     last_login: Mapped[date | None]
-    created_at: Mapped[datetime] = mapped_column(default=_now)
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
     name: Encrypted[str] = encrypted_column(
         category="identity", projections={"sales_card": masks.surname(), "care_card": masks.surname()}
@@ -196,44 +169,9 @@ class Lead(Base):
     store: Mapped[str]
     state: Mapped[str] = mapped_column(default="open")
     """``open``; then ``returned``, ``reassigned``, ``expired``, or ``refused`` where the member said no."""
-    claimed_at: Mapped[datetime] = mapped_column(default=_now)
+    claimed_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
-
-
-class Complaint(Base):
-    """A complaint that was taken, and whether what was promised was done in time. Its id is that of its case."""
-
-    __tablename__ = "complaints"
-    __subject__ = "member_id"
-    __erasure__ = OnErasure(
-        keep=dict.fromkeys(
-            (
-                "store",
-                "agent",
-                "kind",
-                "opened_at",
-                "contact_due",
-                "plan_due",
-                "contacted_at",
-                "planned_at",
-                "closed_at",
-            ),
-            "how complaints were handled is inspected; what was complained about is not here",
-        )
-    )
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
-    member_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("members.id"), index=True)
-    store: Mapped[str] = mapped_column(index=True)
-    agent: Mapped[str]
-    kind: Mapped[str]
-    opened_at: Mapped[datetime]
-    contact_due: Mapped[datetime]
-    plan_due: Mapped[datetime]
-    contacted_at: Mapped[datetime | None]
-    planned_at: Mapped[datetime | None]
-    closed_at: Mapped[datetime | None]
 
 
 class ConsentNotice(Base):

@@ -1,0 +1,147 @@
+"""Suppression: a no that outlives the account it was said with."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import select
+
+from tests.support.profiles import MATCHMAKER, REGISTRAR, Profile, member
+from vaultstore import Actor
+from vaultstore.errors import AccessDenied, NotDisclosed, SearchDenied
+from vaultstore.members.claims import Claims
+from vaultstore.members.models import Lead, Member, SuppressedMember, Suppression
+from vaultstore.members.pools import Pools
+from vaultstore.members.suppression import Suppressions, suppress_new, suppressed_among
+
+pytestmark = pytest.mark.integration
+
+DESK = Actor("suppressions", role="suppression_desk")
+ID_NUMBER = "110101199003078515"
+
+
+def desk(profile: Profile, claims: Claims | None = None) -> Suppressions:
+    return Suppressions(
+        profile.store,
+        lambda one: profile.token(DESK, "suppression.desk", subjects=[one]),
+        closed=None if claims is None else claims.close,
+    )
+
+
+def leads(profile: Profile) -> Claims:
+    token = profile.token(Actor("desk-1", role="lead_desk"), "sales.desk")
+    return Claims(profile.store, lambda: token)
+
+
+def mine(profile: Profile, one: uuid.UUID) -> str:
+    return profile.token(Actor(str(one), role="member"), "member.self")
+
+
+def register(profile: Profile, *members: Member) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+    """As the sign-up service does: (everybody, those who said no under another account)."""
+    ids = [one.id for one in members]
+    with profile.store.begin(profile.token(REGISTRAR, "registration")) as session:
+        session.add_all(members)
+        return ids, suppress_new(session, members)
+
+
+def marked(profile: Profile) -> set[uuid.UUID]:
+    with profile.store.engine.connect() as connection:
+        return set(connection.execute(select(SuppressedMember.__table__.c.member_id)).scalars())
+
+
+def test_a_no_to_the_seller_closes_the_lead_and_leaves_the_pools(profile: Profile) -> None:
+    *others, refuser = profile.add_members(9)
+    profile.claim([refuser])
+    claims = leads(profile)
+    for one in others:
+        profile.store.consents.grant(one, "matchmaking", notice_version="1")
+    desk(profile, claims).suppress(profile.token(MATCHMAKER, "sales.outreach"), refuser)
+    assert marked(profile) == {refuser}
+    with profile.store.engine.connect() as connection:
+        assert connection.execute(select(Lead.__table__.c.state)).scalars().all() == ["refused"]
+
+    def out(ids: object) -> set[uuid.UUID]:
+        with profile.store.session(profile.token(Actor("r", role="relay_desk"), "relay.desk")) as session:
+            return suppressed_among(session, ids)  # type: ignore[arg-type]
+
+    page = Pools(profile.store, claims.free, out=out).page(profile.token(MATCHMAKER, "sales.pool"))
+    assert {card.member for card in page.cards} == set(others)
+
+
+def test_deleting_the_account_and_registering_anew_changes_nothing(profile: Profile) -> None:
+    [old], known = register(profile, member(1, id_number=ID_NUMBER))
+    assert known == []
+    desk(profile).suppress(mine(profile, old), old)
+    profile.store.subjects.erase(old, reason="the member asked")
+    assert marked(profile) == set()
+    same_phone, same_person = member(1, phone="+86 138-0000-0001"), member(2, id_number=ID_NUMBER)
+    ids, known = register(profile, same_phone, same_person, member(3))
+    assert sorted(known) == sorted(ids[:2])
+    assert marked(profile) == set(ids[:2])
+
+
+def test_other_accounts_of_the_person_are_suppressed_too(profile: Profile) -> None:
+    ids, _ = register(profile, member(1), member(1), member(2))
+    desk(profile).suppress(mine(profile, ids[0]), ids[0])
+    assert marked(profile) == set(ids[:2])
+
+
+def test_only_the_member_opts_in_again(profile: Profile) -> None:
+    [one] = profile.add_members(1)
+    profile.claim([one])
+    suppressions, seller = desk(profile), profile.token(MATCHMAKER, "sales.outreach")
+    suppressions.suppress(seller, one)
+    with pytest.raises(AccessDenied):
+        suppressions.opt_in(seller)
+    suppressions.opt_in(mine(profile, one))
+    assert marked(profile) == set()
+    assert register(profile, member(0))[1] == []
+
+
+def test_what_is_kept_is_a_keyed_tag_and_nothing_else(profile: Profile) -> None:
+    [one], _ = register(profile, member(1, id_number=ID_NUMBER))
+    desk(profile).suppress(mine(profile, one), one)
+    desk(profile).suppress(mine(profile, one), one)  # harmless
+    with profile.store.engine.connect() as connection:
+        rows = connection.execute(sa.select(Suppression.__table__)).mappings().all()
+    assert sorted(row["kind"] for row in rows) == ["id_number", "phone"]
+    for row in rows:
+        assert {key for key, value in row.items() if value is not None} == {"id", "tag", "kind", "reason", "since"}
+        assert len(row["tag"]) == 64
+        assert str(one) not in str(dict(row))
+    with profile.store.engine.connect() as connection:
+        bidx = connection.execute(sa.select(Member.__table__.c.phone_bidx)).scalar_one()
+    assert bidx.hex() not in {row["tag"] for row in rows}
+
+
+def test_nobody_else_suppresses_or_looks(profile: Profile) -> None:
+    mine_, other = profile.add_members(2)
+    suppressions = desk(profile)
+    seller = profile.token(MATCHMAKER, "sales.outreach")  # holds no lead
+    for token in (seller, mine(profile, other), profile.token(MATCHMAKER, "sales.pool")):
+        with pytest.raises(AccessDenied):
+            suppressions.suppress(token, mine_)
+    case = profile.store.cases.open("complaint", assigned_to="care-1", subjects=[other])
+    agent = Actor("care-1", role="care_agent")
+    with pytest.raises(AccessDenied):
+        suppressions.suppress(profile.token(agent, "care.complaint", case=case), mine_)
+    suppressions.suppress(profile.token(agent, "care.complaint", case=case), other)
+    assert marked(profile) == {other}
+    for purpose in ("sales.outreach", "sales.pool"):
+        with profile.store.session(profile.token(MATCHMAKER, purpose)) as session:
+            with pytest.raises(SearchDenied):
+                session.tags(Suppression.phone, ["13800000001"])
+            with pytest.raises(AccessDenied):
+                session.scalars(select(Suppression)).all()
+
+
+def test_the_desk_opens_the_one_member_its_token_names(profile: Profile) -> None:
+    one, other = profile.add_members(2)
+    with profile.store.session(profile.token(DESK, "suppression.desk", subjects=[one])) as session:
+        stranger = session.get(Member, other)
+        assert stranger is not None
+        with pytest.raises((AccessDenied, NotDisclosed)):
+            _ = stranger.phone

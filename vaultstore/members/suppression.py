@@ -1,0 +1,146 @@
+"""Suppression: who said no stays out of every pool, call and text, with this account and with the next.
+
+A person is known by tags of their phone and ID number: HMACs under keys that serve nothing else, and whose versions are
+all kept. Nothing else of the person is kept, no number, and no member's id beside the tag. `SuppressedMember` says
+which members the tags hold for right now. It goes when the member does, and comes back when the number does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from vaultstore import Store
+from vaultstore.errors import AccessDenied
+from vaultstore.members.models import Member, SuppressedMember, Suppression
+from vaultstore.orm import PurposeSession
+
+__all__ = ["REASONS", "Suppressions", "suppress_new", "suppressed_among"]
+
+REASONS = ("needs no service", "complaint", "own switch")
+"""Why somebody is suppressed. What they said is not kept."""
+
+_NUMBERS: Mapping[str, tuple[Any, Any]] = {
+    "phone": (Suppression.phone, Member.phone),
+    "id_number": (Suppression.id_number, Member.id_number),
+}
+_SAYS_NO = {"sales.outreach": REASONS[0], "care.complaint": REASONS[1], "member.self": REASONS[2]}
+
+
+class Suppressions:
+    """The suppression desk.
+
+    `desk` gives a token of ``suppression.desk`` that names the given member; `closed` is told of members who said no,
+    to close their leads (`Claims.close`).
+    """
+
+    def __init__(
+        self, store: Store, desk: Callable[[uuid.UUID], str], *, closed: Callable[[uuid.UUID], object] | None = None
+    ) -> None:
+        self._store, self._desk, self._closed = store, desk, closed or (lambda member: None)
+
+    def __repr__(self) -> str:
+        return "<Suppressions>"
+
+    def suppress(self, token: str, member: uuid.UUID) -> None:
+        """The member said no: to the seller whose lead they are, in a complaint, or by their own switch.
+
+        `token` is the seller's (``sales.outreach``, of a member whose lead they hold), the agent's (``care.complaint``,
+        with the case) or the member's own. From now on the person is in no pool and is neither called nor texted,
+        until they opt in themselves. Harmless when repeated. Raises AccessDenied for anybody else.
+        """
+        reason = self._who_says(token, member, _SAYS_NO)
+        with self._store.begin(self._desk(member)) as session:
+            numbers = self._numbers(session, member)
+            members = {member}
+            for kind, value in numbers.items():
+                tag, field = _NUMBERS[kind]
+                [tags] = session.tags(tag, [value])
+                known = session.scalars(select(Suppression.id).where(Suppression.tag.in_(tags))).first()
+                if known is None:
+                    session.add(Suppression(tag=tags[0], kind=kind, reason=reason))
+                members.update(session.scalars(select(Member.id).where(field == value)))
+            _mark(session, members)
+        for one in members:
+            self._closed(one)
+
+    def opt_in(self, token: str) -> None:
+        """The member wants to be contacted again: only they can say so, with their own token."""
+        actor = self._store.verify(token).actor.id
+        try:
+            me = uuid.UUID(actor)
+        except ValueError:
+            raise AccessDenied(f"{actor} is no member", reason="not.granted") from None
+        self._who_says(token, me, {"member.self": ""})
+        with self._store.begin(self._desk(me)) as session:
+            members = {me}
+            for kind, value in self._numbers(session, me).items():
+                tag, field = _NUMBERS[kind]
+                [tags] = session.tags(tag, [value])
+                for known in session.scalars(select(Suppression).where(Suppression.tag.in_(tags))):
+                    session.delete(known)
+                members.update(session.scalars(select(Member.id).where(field == value)))
+            for marked in session.scalars(select(SuppressedMember).where(SuppressedMember.member_id.in_(members))):
+                session.delete(marked)
+
+    def _numbers(self, session: PurposeSession, member: uuid.UUID) -> dict[str, str]:
+        found = session.get(Member, member)
+        if found is None:
+            raise AccessDenied(f"there is no member {member}", reason="member.missing", subject=member)
+        return {kind: value for kind in _NUMBERS if (value := getattr(found, kind)) is not None}
+
+    def _who_says(self, token: str, member: uuid.UUID, allowed: Mapping[str, str]) -> str:
+        """The reason that goes with the token. Raises AccessDenied unless its holder may speak of this member."""
+        grant = self._store.verify(token)
+        self._store.gate.check(grant)
+        reason = allowed.get(grant.purpose.name)
+        if reason is None:
+            raise AccessDenied(f"{grant.purpose.name} suppresses nobody", reason="not.granted", subject=member)
+        if grant.purpose.name == "member.self":
+            mine = grant.actor.id == str(member)
+        elif grant.case is not None:
+            case = self._store.cases.get(grant.case)
+            mine = case is not None and case.closed_at is None and case.assigned_to == grant.actor.id
+            mine = mine and member.bytes in (case.subjects if case else ())
+        else:
+            with self._store.session(token) as session:  # its row scope: the seller's own leads
+                mine = session.scalar(select(Member.id).where(Member.id == member)) is not None
+        if not mine:
+            raise AccessDenied(
+                f"{grant.actor.id} does not speak for member {member}", reason="not.granted", subject=member
+            )
+        return reason
+
+
+def suppress_new(session: PurposeSession, members: Sequence[Member]) -> list[uuid.UUID]:
+    """Mark those of some new members, whose numbers are at hand, who said no under another account; which they are.
+
+    For the sign-up service, in the transaction that registers them (`session` is one of ``registration``): one search
+    for phones and one for ID numbers, whatever their number.
+    """
+    found: set[uuid.UUID] = set()
+    for kind, (tag, _) in _NUMBERS.items():
+        given = {member.id: value for member in members if (value := getattr(member, kind)) is not None}
+        made = dict(zip(given, session.tags(tag, list(given.values())), strict=True))
+        every = [one for tags in made.values() for one in tags]
+        known = set(session.scalars(select(Suppression.tag).where(Suppression.tag.in_(every))))
+        found.update(one for one, tags in made.items() if known.intersection(tags))
+    session.flush()
+    _mark(session, found)
+    return sorted(found)
+
+
+def suppressed_among(session: PurposeSession, members: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of `members` who are suppressed."""
+    query = select(SuppressedMember.member_id).where(SuppressedMember.member_id.in_(members))
+    return set(session.scalars(query))
+
+
+def _mark(session: PurposeSession, members: Iterable[uuid.UUID]) -> None:
+    wanted = sorted(members)
+    there = suppressed_among(session, wanted)
+    session.add_all(SuppressedMember(member_id=one) for one in wanted if one not in there)
+    session.flush()
