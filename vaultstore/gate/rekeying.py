@@ -56,8 +56,9 @@ class Replaced:
 
 
 def key_scopes(ledger: AnyLedger, connection: sa.Connection, claims: Claims, subject: bytes) -> list[tuple[bytes, str]]:
-    """(scope, category) of every data key of a subject, as far as the purpose writes it. `connection` reads the rows'
-    database. Raises where the purpose may not replace keys.
+    """(scope, category) of every data key of a subject. `connection` reads the rows' database.
+
+    Raises where the purpose may not replace keys.
     """
     if isinstance(ledger, PostgresLedger):
         query = "SELECT vs_rekey_scopes(%s::jsonb, %s::bytea)::text"
@@ -67,13 +68,11 @@ def key_scopes(ledger: AnyLedger, connection: sa.Connection, claims: Claims, sub
         return [(bytes.fromhex(scope), category) for scope, category in answer["keys"]]
     with ledger._step(claims, "BEGIN") as step:
         code = _code(step, claims, subject)
-        closure, _ = step.live()
-    if code is not None or closure is None:
-        raise refusal(code or "not.granted", claims, "write", "data keys")
-    written = frozenset[str]().union(*closure.seals.values())
+    if code is not None:
+        raise refusal(code, claims, "write", "data keys")
     c = keyring.vs_keyring.c
     rows = connection.execute(sa.select(c.scope, c.category).where(c.subject == subject).distinct())
-    return [(scope, category) for scope, category in rows if category in written]
+    return [(scope, category) for scope, category in rows]
 
 
 def admit(
@@ -150,7 +149,7 @@ def _on_sqlite(ledger: SqliteLedger, connection: sa.Connection, claims: Claims, 
     if code is not None:
         return Minting(code=code), 0
     minting = ledger.mint(connection, claims, part.entry, [part.subject], part.mints, [])
-    if minting != Minting():
+    if minting.code is not None or minting.refused or minting.gone or minting.stale:
         return minting, 0
     refs = [mint.ref for mint in part.mints]
     destroyed = keyring.destroy_others(connection, part.subject, part.scope, {ref[0]: ref[3] for ref in refs})

@@ -80,6 +80,8 @@ class _Rotation:
     subject: uuid.UUID
     token: Token
     plans: dict[str, tuple[ModelInfo, list[Sealing]]] = field(default_factory=dict)
+    beyond: dict[str, str] = field(default_factory=dict)
+    """Category -> why the purpose does not reach all of it."""
     left: dict[str, str] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
 
@@ -116,13 +118,13 @@ class _Rotation:
                 elif purpose.rows(*lineage) is not None:
                     why = f"purpose {purpose.name} sees only some rows of {info.name}"
                 for category in (f.category, *(p.category for p in f.projections)) if why else ():
-                    self.left.setdefault(category, why or "")
+                    self.beyond.setdefault(category, why or "")
         for info in known:
             sealings = []
             for f in info.fields:
-                projections = tuple(p for p in f.projections if p.category not in self.left)
-                if f.category not in self.left or projections:
-                    sealings.append(Sealing(f, f.category not in self.left, projections))
+                projections = tuple(p for p in f.projections if p.category not in self.beyond)
+                if f.category not in self.beyond or projections:
+                    sealings.append(Sealing(f, f.category not in self.beyond, projections))
             if sealings:
                 self.plans[info.name] = info, sealings
 
@@ -140,9 +142,12 @@ class _Rotation:
         with self.parts.session(token_of(self.token)) as session:
             connection = session.connection()
             found: dict[bytes, set[str]] = {}
-            for scope, category in key_scopes(self.parts.ledger, connection, session.opened.claims, self.subject.bytes):
-                if category not in self.left and any(category in self._categories(s) for _, s in self._of(scope)):
+            held = key_scopes(self.parts.ledger, connection, session.opened.claims, self.subject.bytes)
+            for scope, category in held:
+                if any(category in self._categories(sealings) for _, sealings in self._of(scope)):
                     found.setdefault(scope, set()).add(category)
+                else:
+                    self.left[category] = self.beyond.get(category, "no model of this store has it")
             return found
 
     # --------------------------------------------------------------------------------------------- one scope

@@ -26,8 +26,8 @@ BEGIN
 END
 $$;
 
---@@ For which scopes and categories a subject has data keys: {"keys": [[scope in hex, category]], "code"}. Of categories
--- that the purpose writes, and no wrap among them.
+--@@ For which scopes and categories a subject has data keys: {"keys": [[scope in hex, category]], "code"}. No wrap is
+-- among them.
 CREATE OR REPLACE FUNCTION @schema@.vs_rekey_scopes(claims jsonb, subject bytea) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -42,10 +42,7 @@ BEGIN
     RETURN jsonb_build_object('keys', coalesce((
         SELECT jsonb_agg(jsonb_build_array(encode(k.scope, 'hex'), k.category) ORDER BY k.scope, k.category)
         FROM (
-            SELECT DISTINCT r.scope, r.category FROM @schema@.vs_keyring r
-            WHERE r.subject = one AND EXISTS (
-                SELECT FROM jsonb_each(may.closure -> 'seals') AS m (model, sealed) WHERE m.sealed ? r.category
-            )
+            SELECT DISTINCT r.scope, r.category FROM @schema@.vs_keyring r WHERE r.subject = one
         ) AS k
     ), '[]'::jsonb));
 END
