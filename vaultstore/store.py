@@ -164,7 +164,7 @@ class Store(Facades):
             gate_side = gate_engine(engine, gate, resources)
             name = origin or f"vaultstore.local/{issuer}"
             held = held_to(gate_side, name, keys, journal, kept_checkpoints, replaying=replaying)
-            return cls(
+            store = cls(
                 engine,
                 gate_side,
                 keys=keys,
@@ -181,6 +181,8 @@ class Store(Facades):
                 retention=retention,
                 journal=held,
             )
+            store.subjects.finish_interrupted()
+            return store
         except BaseException:
             resources.close()
             raise

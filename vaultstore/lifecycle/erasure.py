@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from vaultstore.errors import AccessDenied, UnsupportedOperation
 from vaultstore.gate.claims import Claims
-from vaultstore.gate.refusals import refusal
+from vaultstore.gate.refusals import denial, refusal
 from vaultstore.grants import Grant
 from vaultstore.lifecycle import erasure_steps
 from vaultstore.lifecycle.journal import Journal, NoJournal
@@ -126,6 +127,8 @@ def erase(registry: Registry, key: bytes, order: Order) -> Erased:
             " or `policy apply`"
         )
     if done.code is not None:
+        if done.code.startswith("subject."):
+            raise denial(done.code, order.claims, "use", "the erasure", key)
         raise refusal(done.code, order.claims, "use", "the erasure of the subject")
     if gate.dialect.name == "sqlite":
         with registry.gate() as connection:
@@ -155,8 +158,13 @@ def close_case(registry: Registry, case_id: str, order: Order) -> list[uuid.UUID
 
 def finish_interrupted(registry: Registry, parts: Parts) -> int:
     """Finish erasures whose process died between the commits of the two SQLite files; how many there were."""
-    with registry.gate() as connection:
-        left = erasures.unfinished(connection) if connection.dialect.name == "sqlite" else []
+    file = parts.gate_engine.url.database or ""
+    # To look must not make a file, nor wait for whoever writes.
+    if parts.gate_engine.dialect.name != "sqlite" or not Path(file).exists():
+        return 0
+    with parts.gate_engine.connect() as connection:
+        there = sa.inspect(connection).has_table(erasures.vs_erasures.name)
+        left = erasures.unfinished(connection) if there else []
     for key in left:
         erase(registry, key, order_of(registry.now, parts, reason="finished after an interruption"))
     return len(left)
