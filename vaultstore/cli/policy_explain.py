@@ -97,6 +97,8 @@ def _explain(told: Explanation, bound: BoundPolicy) -> None:
         say(f"  rows: {told.rows or 'all'}")
     if purpose.keeps_keys:
         say(f"  keys: it may {', '.join(sorted(purpose.keeps_keys))} those of every category, and open nothing with them")
+    if purpose.replaces_keys:
+        say("  keys: it may replace a named subject's data keys, and destroy the old ones")
     say(f"  requires: {', '.join(purpose.requires.words()) or 'nothing more'}")
     for verb, limits in purpose.limits.items():
         say(f"  limit on {verb}: " + ", ".join(f"{limit.max} per {limit.per} by {limit.by}" for limit in limits))

@@ -42,6 +42,8 @@ def _said(bound: BoundPolicy, purpose: Purpose) -> Iterator[tuple[str, str]]:
         yield f"writes {model}", ", ".join(sorted(written)) or "clear columns only"
     yield "approves", ", ".join(sorted(purpose.approves))
     yield "keeps keys", ", ".join(sorted(purpose.keeps_keys))
+    if purpose.replaces_keys:
+        yield "replaces keys", "of the subjects that its tokens name"
     restricted = ("sees restricted members",) if needs.sees_restricted else ()
     canaries = ("sees canaries",) if needs.sees_canaries else ()
     yield "requires", ", ".join([*needs.words(), *restricted, *canaries]) or "nothing more"

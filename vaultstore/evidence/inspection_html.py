@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from vaultstore.evidence.anomalies import Departure
 from vaultstore.evidence.anomalies_tally import Who
 from vaultstore.evidence.inspection import Inspection, Staff
-from vaultstore.evidence.page import page
+from vaultstore.page import page
 from vaultstore.markup import Markup, join, tag
 
 __all__ = ["inspection_page"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaultstore.evidence.check_report import CheckedReport
-from vaultstore.evidence.page import page
+from vaultstore.page import page
 from vaultstore.evidence.report_text import Gap, Row, about, rows
 from vaultstore.markup import Markup, join, tag
 

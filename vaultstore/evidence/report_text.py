@@ -26,12 +26,14 @@ _KINDS = {
     "found": "a search found you",
     "withhold": "a request that had been let in was refused after all",
     "report": "a report like this one was made",
+    "rekey": "your data was sealed under new keys, and the old ones were destroyed",
 }
 _OUTCOMES = {
     "disclosed": "shown",
     "sealed": "written",
     "found": "found",
     "reported": "made",
+    "rekeyed": "done",
     "not.granted": "refused: the purpose does not reach this",
     "not.admitted": "refused: more was asked for than was let in",
     "subject.unknown": "refused: you were not registered",

@@ -27,6 +27,7 @@ class Closure:
     seals: _Rights
     approves: frozenset[str]
     keeps_keys: frozenset[str]
+    replaces_keys: bool
     consent: str | None
     case: bool
     approvals: int
@@ -88,6 +89,7 @@ def parse_closure(text: str, digest: str) -> Closure | None:
         seals=_rights(content["seals"]),
         approves=frozenset(content["approves"]),
         keeps_keys=frozenset(content.get("keeps_keys", ())),
+        replaces_keys=bool(content.get("replaces_keys", False)),
         consent=requires["consent"],
         case=requires["case"],
         approvals=requires["approvals"],

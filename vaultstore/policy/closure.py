@@ -39,6 +39,7 @@ def closure_of(purpose: Purpose, never: Iterable[Never], catalogue: Catalogue) -
         "approves": sorted(purpose.approves),
         # Named only where it is there, so that the digests of all other purposes are what they always were.
         **({"keeps_keys": sorted(purpose.keeps_keys)} if purpose.keeps_keys else {}),
+        **({"replaces_keys": True} if purpose.replaces_keys else {}),
         "requires": {
             "consent": purpose.requires.consent,
             "case": purpose.requires.case,

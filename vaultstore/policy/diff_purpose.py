@@ -38,6 +38,10 @@ def changes_of(pair: Pair, name: str) -> Iterator[Finding]:
     yield from added_and_removed(
         subject, old.keeps_keys, new.keeps_keys, "may now, of keys,", "may no longer, of keys,", keeps
     )
+    if old.replaces_keys != new.replaces_keys:
+        says = f"{'may now' if new.replaces_keys else 'may no longer'} replace a subject's data keys"
+        direction: Direction = "wider" if new.replaces_keys else "narrower"
+        yield Finding(direction, subject, says, pair.place(*at, "replaces_keys"))
     for what, before, now, direction, key in _settings(old, new):
         if before != now:
             yield Finding(direction, subject, f"{what}: {before} -> {now}", pair.place(*at, key))
@@ -69,6 +73,8 @@ def reach_of(bound: BoundPolicy, name: str) -> str:
         parts.append(f"approves {', '.join(sorted(purpose.approves))}")
     if purpose.keeps_keys:
         parts.append(f"may {', '.join(sorted(purpose.keeps_keys))} keys")
+    if purpose.replaces_keys:
+        parts.append("replaces a subject's data keys")
     return "; ".join(parts)
 
 

@@ -110,6 +110,8 @@ class Purpose:
     """Purposes whose access requests a holder of this one may approve."""
     keeps_keys: frozenset[str] = frozenset()
     """Some of KEY_VERBS, over every category: no data key is shown to it, and none of its requests opens a wrap."""
+    replaces_keys: bool = False
+    """Whether it may destroy a named subject's data keys for new ones that it made, of what it reads and writes."""
     requires: Requirements = Requirements()
     limits: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
     """``disclose``, ``search``, ``contact``, ``claim`` or ``assign`` -> limits."""

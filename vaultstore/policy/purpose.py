@@ -37,6 +37,7 @@ KEYS = (
     "write",
     "approves",
     "keeps_keys",
+    "replaces_keys",
     "requires",
     "limits",
     "batch",
@@ -80,6 +81,7 @@ def read_purpose(name: str, node: Table, known: Known) -> Purpose:
             for word, place in (words(given["approves"], f"{what}, approves") if "approves" in given else ())
         ),
         keeps_keys=_key_verbs(given["keeps_keys"], f"{what}, keeps_keys") if "keeps_keys" in given else frozenset(),
+        replaces_keys="replaces_keys" in given and _replaces(given, f"{what}, replaces_keys"),
         requires=_requires(given["requires"], f"{what}, requires") if "requires" in given else Requirements(),
         limits=_limits(given["limits"], what, path, known) if "limits" in given else MappingProxyType({}),
         batch=number(given["batch"], f"{what}, batch", 1, _MAX_BATCH) if "batch" in given else 50,
@@ -100,6 +102,15 @@ def _key_verbs(node: Node, what: str) -> frozenset[str]:
             raise place.error(f"{what}: {shown(word)} is not a verb of key upkeep{hint(word, KEY_VERBS)}")
         found.add(word)
     return frozenset(found)
+
+
+def _replaces(given: Mapping[str, Node], what: str) -> bool:
+    """Data keys are destroyed with that, so no token may have a free hand: it has to name the subjects."""
+    node = given["replaces_keys"]
+    replaces = flag(node, what)
+    if replaces and ("requires" not in given or _requires(given["requires"], what).subjects is None):
+        raise node.place.error(f"{what}: the purpose has to require subjects: named")
+    return replaces
 
 
 def _iri(node: Node, what: str) -> str:

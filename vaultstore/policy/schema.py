@@ -138,6 +138,7 @@ def _purpose() -> _Json:
             "write": _by_model("Source categories that it writes.", _list("Categories.", category, empty=True)),
             "approves": _list("Purposes whose access requests it may approve.", _form(_PURPOSE)),
             "keeps_keys": _list("Upkeep of the categories' keys; nothing is opened by it.", {"enum": list(KEY_VERBS)}),
+            "replaces_keys": _flag("It may destroy a named subject's data keys for new ones that it made."),
             "requires": _requires(),
             "limits": _limits(),
             "batch": _whole("Objects that one disclosure opens at most.", 1, 1000, default=50),

@@ -1,4 +1,4 @@
-"""The frame of our evidence pages: one file that fetches nothing and runs nothing, for a screen and for paper."""
+"""The frame of our pages: one file that fetches nothing and runs nothing, for a screen and for paper."""
 
 from __future__ import annotations
 
