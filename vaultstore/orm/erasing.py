@@ -119,7 +119,7 @@ def _steps(info: ModelInfo, declared: OnErasure) -> Iterator[Step]:
         if declared.delete:
             first = mapper.tables[0]
             inside = [_column(mapper, key, first) for key in (info.subject_key, info.scope_key) if key]
-            if len(mapper.tables) > 1 and (None in inside or not _told_apart_in(mapper, first)):
+            if len(mapper.tables) > 1 and (any(c is None for c in inside) or not _told_apart_in(mapper, first)):
                 raise ModelError(f"{info.name}: rows in several tables are deleted by columns of the first of them")
             yield Step("delete", info.name, table.name, (), info, table)
             continue
