@@ -6,6 +6,8 @@ data key, and each new wrap goes into the place of its old one if that still sta
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,11 +18,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from vaultstore.envelope import wrap_context
-from vaultstore.gate.keeping import Keeping
+from vaultstore.gate.keeping import Keeping, Page
 from vaultstore.gate.opened import OpenGrant
 from vaultstore.gate.refusals import refusal
 from vaultstore.lifecycle.parts import Opener, Parts, Token, token_of
-from vaultstore.lifecycle.work import Applied, Bench, Failure, Range
+from vaultstore.lifecycle.work import Applied, Bench, Failure, Prepared, Range
 from vaultstore.records.key_versions import Bound, HeldWrap
 
 __all__ = ["CHUNK", "RewrapWork", "grant_of", "keeping_of"]
@@ -28,6 +30,8 @@ __all__ = ["CHUNK", "RewrapWork", "grant_of", "keeping_of"]
 CHUNK = 1500
 """Wraps of a chunk: ten requests of a stock key service's batch."""
 
+_AHEAD = 2
+"""Chunks that are begun before the one at hand is written down: memory holds no more than these."""
 _FIRST: Bound = (bytes(16), b"", -1)
 _BEYOND = (b"\xff" * 17, 2**63 - 1)
 """Behind every scope and key id of a subject."""
@@ -117,17 +121,41 @@ class _Chunk(NamedTuple):
 def _bench(parts: Parts, category: str, token: Token) -> Iterator[RewrapBench]:
     grants = Grants(parts, token)
     newest = grants.now().ask(lambda service: service.versions(category)).newest
-    with ThreadPoolExecutor(1, "vaultstore-rewrap") as ahead:
-        yield RewrapBench(parts, category, grants, newest, ahead)
+    with ThreadPoolExecutor(1, "vaultstore-pages") as pages, ThreadPoolExecutor(1, "vaultstore-rewrap") as wraps:
+        bench = RewrapBench(parts, category, grants, newest, pages, wraps)
+        try:
+            yield bench
+        finally:
+            bench.stop()
+
+
+class _Flight(NamedTuple):
+    """A chunk that is on its way: its page is being read, then wrapped anew."""
+
+    after: str | None
+    until: str | None
+    page: Future[Page]
+    chunk: Future[_Chunk]
 
 
 class RewrapBench:
-    """See Bench. While a chunk is being written down, the next one is read and wrapped anew."""
+    """See Bench. While a chunk is being written down, the next is wrapped anew and the one after it read."""
 
-    def __init__(self, parts: Parts, category: str, grants: Grants, newest: int, ahead: ThreadPoolExecutor) -> None:
-        self._parts, self._category, self._grants, self._newest, self._ahead = parts, category, grants, newest, ahead
+    def __init__(
+        self,
+        parts: Parts,
+        category: str,
+        grants: Grants,
+        newest: int,
+        pages: ThreadPoolExecutor,
+        wraps: ThreadPoolExecutor,
+    ) -> None:
+        self._parts, self._category, self._grants, self._newest = parts, category, grants, newest
+        self._pages, self._wraps = pages, wraps
         self._keeping = keeping_of(parts)
-        self._next: tuple[str | None, str | None, Future[_Chunk]] | None = None
+        self._flights: deque[_Flight] = deque()
+        self._lock = threading.RLock()
+        self._stopped = False
 
     @property
     def engine(self) -> sa.Engine:
@@ -151,14 +179,17 @@ class RewrapBench:
 
     def prepare(self, after: str | None, until: str | None) -> _Chunk:
         """The next page, wrapped anew."""
-        ahead, self._next = self._next, None
-        chunk = ahead[2].result() if ahead and ahead[:2] == (after, until) else self._read(after, until)
-        if chunk.last is not None:
-            self._next = chunk.last, until, self._ahead.submit(self._read, chunk.last, until)
-        return chunk
+        with self._lock:
+            if not self._flights or self._flights[0][:2] != (after, until):
+                self._flights.clear()  # another range: what was read of the old one is another worker's
+                self._start(after, until)
+            flight = self._flights.popleft()
+            self._go_on(flight if not self._flights else self._flights[-1])
+        return flight.chunk.result()
 
-    def apply(self, connection: sa.Connection, prepared: _Chunk) -> Applied:
+    def apply(self, connection: sa.Connection, prepared: Prepared) -> Applied:
         """Replace what still stands."""
+        assert isinstance(prepared, _Chunk)
         changed = [(held, new) for held, new in zip(prepared.held, prepared.fresh, strict=True) if new is not None]
         failures = [
             Failure(written(held.bound), _REASON)
@@ -172,7 +203,40 @@ class RewrapBench:
                 raise refusal(done.code, claims, "rewrap", self._category)
         return Applied(len(changed), failures)
 
-    def _read(self, after: str | None, until: str | None) -> _Chunk:
+    def stop(self) -> None:
+        """Begin nothing more; what is on its way is dropped."""
+        with self._lock:
+            self._stopped = True
+            for flight in self._flights:
+                flight.page.cancel()
+                flight.chunk.cancel()
+            self._flights.clear()
+
+    def _start(self, after: str | None, until: str | None) -> None:
+        page = self._pages.submit(self._read, after, until)
+        flight = _Flight(after, until, page, self._wraps.submit(self._wrap, page))
+        self._flights.append(flight)
+        page.add_done_callback(lambda _: self._go_on(flight))
+
+    def _go_on(self, flight: _Flight) -> None:
+        """Begin the chunk after this one, if it is the last that was begun, and its page is known."""
+        with self._lock:
+            page = flight.page
+            latest = not self._flights or self._flights[-1] is flight
+            if self._stopped or not latest or len(self._flights) >= _AHEAD or not page.done() or page.cancelled():
+                return
+            if page.exception() is None and (last := _last(page.result())) is not None:
+                self._start(last, flight.until)
+
+    def _wrap(self, reading: Future[Page]) -> _Chunk:
+        page, category = reading.result(), self._category
+        items = [(wrap_context(held.subject, category, held.scope), held.wrapped) for held in page.wraps]
+        fresh: Sequence[str | None] = ()
+        if items:
+            fresh = self._grants.now().ask(lambda service: service.rewrap(category, items, reference=page.entry))
+        return _Chunk(_last(page), page.entry, page.wraps, fresh)
+
+    def _read(self, after: str | None, until: str | None) -> Page:
         opened, category = self._grants.now(), self._category
         bounds = _FIRST if after is None else read(after), None if until is None else read(until)
         while True:
@@ -180,11 +244,12 @@ class RewrapBench:
             if page.code is not None:
                 raise refusal(page.code, opened.claims, "rewrap", category)
             if page.wraps or page.keys < CHUNK:
-                break
-        items = [(wrap_context(held.subject, category, held.scope), held.wrapped) for held in page.wraps]
-        fresh = opened.ask(lambda service: service.rewrap(category, items, reference=page.entry)) if items else []
-        last = None if page.keys < CHUNK else written(page.wraps[-1].bound)
-        return _Chunk(last, page.entry, page.wraps, fresh)
+                return page
+
+
+def _last(page: Page) -> str | None:
+    """Where the next page begins; None where this one is the range's last."""
+    return None if page.keys < CHUNK else written(page.wraps[-1].bound)
 
 
 def written(bound: Bound) -> str:

@@ -227,8 +227,7 @@ def test_a_stolen_login_of_key_upkeep_opens_nothing_and_unlocks_no_key(vault: Pr
         ("POST", f"keys/{signing}/rotate", {}),
         ("POST", f"sign/{signing}", {"input": "eA=="}),
         ("POST", f"hmac/{index}", {"input": "eA=="}),
-        ("POST", f"keys/{index}/config", {"min_decryption_version": 1}),
-        ("POST", f"keys/{index}/trim", {"min_available_version": 1}),
+        ("POST", f"keys/{index}/config", {"exportable": True}),
         ("POST", "config/keys", {"disable_upsert": False}),
     ]
     try:

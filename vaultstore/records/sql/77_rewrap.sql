@@ -2,11 +2,17 @@
 -- nothing needs them. All of it is for a live grant of a purpose that keeps keys, each verb for itself.
 -- Entries have counts and no lines: no data key is shown, so nothing was done with the data of anybody.
 
--- The version of the category's key that a wrap is of, ``SCHEME:vN:...``; 0 for what is none.
+-- The version of the category's key that a wrap is of, ``SCHEME:vN:...``; 0 for what is none. No regular expression, and
+-- not STRICT, so that it is inlined: it is asked of every wrap of a category.
 CREATE OR REPLACE FUNCTION @schema@.vsx_version(wrapped text) RETURNS int
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT coalesce(substring(wrapped FROM '^[a-z]+:v([0-9]{1,9}):')::int, 0)
+    SELECT CASE
+        WHEN length(split_part(wrapped, ':', 2)) BETWEEN 2 AND 10 AND left(split_part(wrapped, ':', 2), 1) = 'v'
+            AND translate(substr(split_part(wrapped, ':', 2), 2), '0123456789', '') = ''
+        THEN substr(split_part(wrapped, ':', 2), 2)::int
+        ELSE 0
+    END
 $$;
 
 --@@ The code that refuses this verb of key upkeep, or NULL. `verb` NULL: any of them will do.
@@ -100,12 +106,15 @@ $$;
 -- {"entry", "keys": how many, "code"}. A bound is a subject, a scope and a key id; no `until`: to the last.
 -- Which they are is written down with the entry, so that the hand-out, which somebody may roll back and repeat, has no
 -- say in it. What is left over of earlier pages goes.
+-- The settings keep to the primary key's order: a planner that does not know how few rows are wanted would read and sort
+-- the whole table for each page.
 CREATE OR REPLACE FUNCTION @schema@.vs_rewrap(
     claims jsonb, category text, newest int,
     after_subject uuid, after_scope bytea, after_key bigint, until_subject uuid, until_scope bytea, until_key bigint,
     most int
 ) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     code text := coalesce(@schema@.vsx_keeps(claims, 'rewrap'), @schema@.vsx_unwitnessed());
@@ -118,26 +127,18 @@ BEGIN
     IF (most BETWEEN 1 AND 10000) IS NOT TRUE THEN
         RAISE EXCEPTION 'a page has 1 to 10000 wraps';
     END IF;
-    SELECT
-        count(*) AS held,
-        (array_agg(k.subject ORDER BY k.at DESC))[1] AS subject,
-        (array_agg(k.scope ORDER BY k.at DESC))[1] AS scope,
-        (array_agg(k.key_id ORDER BY k.at DESC))[1] AS key_id
-    INTO page
-    FROM (
-        SELECT d.subject, d.scope, d.key_id, row_number() OVER (ORDER BY d.subject, d.scope, d.key_id) AS at
-        FROM (
-            SELECT k.subject, k.scope, k.key_id FROM @schema@.vs_keyring k
-            WHERE k.category = vs_rewrap.category AND k.subject >= after_subject
-                AND (k.subject, k.scope, k.key_id) > (after_subject, after_scope, after_key)
-                AND (until_subject IS NULL
-                    OR (k.subject, k.scope, k.key_id) <= (until_subject, until_scope, until_key))
-                AND @schema@.vsx_version(k.wrapped) < newest
-            ORDER BY k.subject, k.scope, k.key_id
-            LIMIT most
-        ) AS d
-    ) AS k;
-    IF page.held = 0 THEN
+    WITH due AS MATERIALIZED (
+        SELECT k.subject, k.scope, k.key_id FROM @schema@.vs_keyring k
+        WHERE k.category = vs_rewrap.category AND k.subject >= after_subject
+            AND (k.subject, k.scope, k.key_id) > (after_subject, after_scope, after_key)
+            AND (until_subject IS NULL OR (k.subject, k.scope, k.key_id) <= (until_subject, until_scope, until_key))
+            AND @schema@.vsx_version(k.wrapped) < newest
+        ORDER BY k.subject, k.scope, k.key_id
+        LIMIT most
+    )
+    SELECT d.subject, d.scope, d.key_id, (SELECT count(*) FROM due) AS held INTO page FROM due d
+    ORDER BY d.subject DESC, d.scope DESC, d.key_id DESC LIMIT 1;
+    IF NOT FOUND THEN
         RETURN '{"entry": "", "keys": 0}'::jsonb;
     END IF;
     entry := @schema@.vsx_write(
@@ -158,26 +159,27 @@ $$;
 
 --@@ The wraps that a committed entry of `vs_rewrap` stands for: {"rows": [[subject, scope, key id, wrap]], "code"}, in
 -- the order of their keys. One that was erased or rewrapped since is not among them.
-CREATE OR REPLACE FUNCTION @schema@.vs_rewrap_page(claims jsonb, entry text) RETURNS jsonb
+CREATE OR REPLACE FUNCTION @schema@.vs_rewrap_page(claims jsonb, entry text) RETURNS json
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE
     code text := @schema@.vsx_keeps(claims, 'rewrap');
     admitted record;
     page record;
+    most bigint;
 BEGIN
     IF code IS NOT NULL THEN
-        RETURN @schema@.vsx_refuse(claims, 'rewrap', code, '{}', NULL, '{}', NULL);
+        RETURN @schema@.vsx_refuse(claims, 'rewrap', code, '{}', NULL, '{}', NULL)::json;
     END IF;
     SELECT * INTO admitted FROM @schema@.vsx_admitted(claims, entry, 'rewrap', 'handed_out');
     SELECT * INTO page FROM @schema@.vs_rewraps r WHERE r.entry = vs_rewrap_page.entry;
     IF admitted.leaf IS NULL OR page.entry IS NULL THEN
-        RETURN '{"rows": []}'::jsonb;
+        RETURN '{"rows": []}'::json;
     END IF;
-    RETURN jsonb_build_object('rows', coalesce((
-        SELECT jsonb_agg(jsonb_build_array(
-            replace(d.subject::text, '-', ''), encode(d.scope, 'hex'), d.key_id, d.wrapped
-        ) ORDER BY d.subject, d.scope, d.key_id)
+    most := (admitted.leaf -> 'counts' ->> 'keys')::bigint;
+    RETURN json_build_object('rows', coalesce((
+        SELECT json_agg(json_build_array(encode(uuid_send(d.subject), 'hex'), encode(d.scope, 'hex'), d.key_id, d.wrapped))
         FROM (
             SELECT k.subject, k.scope, k.key_id, k.wrapped FROM @schema@.vs_keyring k
             WHERE k.category = page.category AND k.subject >= page.after_subject AND k.subject <= page.last_subject
@@ -185,9 +187,9 @@ BEGIN
                 AND (k.subject, k.scope, k.key_id) <= (page.last_subject, page.last_scope, page.last_key)
                 AND @schema@.vsx_version(k.wrapped) < page.newest
             ORDER BY k.subject, k.scope, k.key_id
-            LIMIT (admitted.leaf -> 'counts' ->> 'keys')::bigint
+            LIMIT most
         ) AS d
-    ), '[]'::jsonb));
+    ), '[]'::json));
 END
 $$;
 
@@ -197,6 +199,7 @@ CREATE OR REPLACE FUNCTION @schema@.vs_rewrapped(
     claims jsonb, entry text, category text, subjects bytea, scopes bytea[], key_ids bigint[], old text[], new text[]
 ) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     code text := @schema@.vsx_keeps(claims, 'rewrap');
