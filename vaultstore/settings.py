@@ -169,12 +169,12 @@ class Settings:
     @property
     def journal_path(self) -> Path | None:
         """The journal's file, or None where none is kept."""
-        return self.folder / self.journal if self.journal else None
+        return Path(os.path.normpath(self.folder / self.journal)) if self.journal else None
 
     @property
     def checkpoints_path(self) -> Path | None:
         """Folder of kept checkpoints, or None."""
-        return self.folder / self.kept_checkpoints if self.kept_checkpoints else None
+        return Path(os.path.normpath(self.folder / self.kept_checkpoints)) if self.kept_checkpoints else None
 
     @property
     def policy_path(self) -> Path:

@@ -97,7 +97,7 @@ def replay_command(folder: Path, files: tuple[Path, ...], dry_run: bool, name: s
             found = store.journal.missing(files)
             for path, line in found:
                 click.echo(f"{path}:{line.number + 1}: {line.kind} of {line.at:%Y-%m-%d %H:%M:%S} UTC")
-            click.echo(f"{len(found):,} lines are missing from the store; nothing was done")
+            click.echo(f"{len(found):,} missing from the store; nothing was done")
             return
         outcome = store.journal.replay(files, operator=name or getpass.getuser())
     _tell(outcome)

@@ -85,7 +85,7 @@ class Journals:
             head = None if journal is None else journal.head()
             left = len(behind(journal, standing))
             lines = sum(1 for _ in journal.file.lines()) if journal is not None else 0
-            why = f"{left} lines of the journal are not applied: run `vaultstore journal replay`" if left else None
+            why = f"not applied: {left} of the journal's lines: run `vaultstore journal replay`" if left else None
             if kept is not None:
                 newest = next(kept.newest_first(), None)
                 gone = [] if standing is None else kept.lost(standing)

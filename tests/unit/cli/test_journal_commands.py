@@ -66,9 +66,9 @@ def test_a_restored_store_opens_for_no_command_until_its_journal_is_replayed(fol
         assert "It does not open: run `vaultstore journal replay`" in refused.output
     status = run("journal", "status", *where)
     assert status.exit_code == 1
-    assert "2 lines of the journal are not applied" in status.output
+    assert "not applied: 2 of the journal's lines" in status.output
     dry = run("journal", "replay", *where, "--dry-run")
-    assert "2 lines are missing from the store; nothing was done" in dry.output
+    assert "2 missing from the store; nothing was done" in dry.output
     assert run("journal", "status", *where).exit_code == 1
     replayed = run("journal", "replay", *where, "--as", "chen")
     assert replayed.exit_code == 0, replayed.output
@@ -143,7 +143,7 @@ def test_a_replay_stops_at_what_it_does_not_know(folder: Path, tmp_path: Path) -
     refused = run("journal", "replay", *where)
     assert refused.exit_code == 1
     assert "journal.jsonl:4: this version does not know 'forget'" in refused.output
-    assert "2 lines of the journal are not applied" in run("journal", "status", *where).output
+    assert "not applied: 2 of the journal's lines" in run("journal", "status", *where).output
 
 
 def test_a_torn_last_line_is_taken_away_by_a_replay(folder: Path, tmp_path: Path) -> None:
