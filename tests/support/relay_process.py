@@ -1,7 +1,8 @@
 """A relay's worker in a process of its own: ``python -m tests.support.relay_process FOLDER SECONDS READY``.
 
-It is made to be killed. Its carrier is a file that has one line for each key it placed: the idempotency that a real carrier promises. `SECONDS`
-is how far its clock is ahead, so that what a killed worker left behind is old enough.
+It is made to be killed. Its carrier is a file with one line for each key that it placed, which is the idempotency that
+a real carrier promises. `SECONDS` is how far its clock is ahead, so that what a killed worker left behind is old
+enough.
 """
 
 from __future__ import annotations
