@@ -17,6 +17,8 @@ from vaultstore.errors import ModelError
 
 __all__ = ["Lexicon", "fold_variants", "load_file", "shipped"]
 
+_READER = 2
+"""Version of how flags() reads text: it is part of what a lexicon's digest covers."""
 _FOLDER = resources.files("vaultstore.masks") / "lexicons"
 
 
@@ -75,8 +77,10 @@ def _parse(text: str, place: str) -> Lexicon:
         raise ModelError(f"{place} is neither YAML nor JSON") from None
     if not isinstance(data, dict) or not isinstance(data.get("name"), str) or type(data.get("version")) is not int:
         raise ModelError(f"{place} needs a name (text) and a version (whole number)")
-    if data["name"] != "variants":  # which characters are folded decides what every other file matches
+    if data["name"] not in ("variants", "sounds"):  # which characters are folded decides what other files match
         data = {**data, "variants": shipped("variants").digest}
+    if "flags" in data:  # so does how text is read, and how its characters sound
+        data = {**data, "reader": _READER, "syllables": shipped("sounds").digest}
     content = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
     return Lexicon(data["name"], data["version"], hashlib.sha256(content.encode()).hexdigest()[:16], data)
 
