@@ -12,6 +12,7 @@ import click
 
 from vaultstore.cli.common import console, dir_option, duration, printable
 from vaultstore.errors import SettingsError
+from vaultstore.policy.rights import consents_of
 
 if TYPE_CHECKING:
     from vaultstore.cli.policy_subject import Standing
@@ -100,6 +101,8 @@ def _explain(told: Explanation, bound: BoundPolicy) -> None:
     if purpose.replaces_keys:
         say("  keys: it may replace a named subject's data keys, and destroy the old ones")
     say(f"  requires: {', '.join(purpose.requires.words()) or 'nothing more'}")
+    for category, kind in consents_of(purpose, bound.categories).items():
+        say(f"  consent for {category}: {kind}, to open or write it")
     for verb, limits in purpose.limits.items():
         say(f"  limit on {verb}: " + ", ".join(f"{limit.max} per {limit.per} by {limit.by}" for limit in limits))
     say(f"  roles: {', '.join(sorted(purpose.roles))}")

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from vaultstore.cli.common import duration
 from vaultstore.markup import Markup, join, tag, text
 from vaultstore.policy import BoundPolicy, Purpose
+from vaultstore.policy.model import Category
+from vaultstore.policy.rights import consents_of
 
 __all__ = ["bars", "categories", "purposes", "services"]
 
@@ -46,7 +48,8 @@ def _said(bound: BoundPolicy, purpose: Purpose) -> Iterator[tuple[str, str]]:
         yield "replaces keys", "of the subjects that its tokens name"
     restricted = ("sees restricted members",) if needs.sees_restricted else ()
     canaries = ("sees canaries",) if needs.sees_canaries else ()
-    yield "requires", ", ".join([*needs.words(), *restricted, *canaries]) or "nothing more"
+    own = [f"consent {kind} for {name}" for name, kind in consents_of(purpose, bound.categories).items()]
+    yield "requires", ", ".join([*needs.words(), *own, *restricted, *canaries]) or "nothing more"
     for verb, limits in purpose.limits.items():
         yield f"limit on {verb}", ", ".join(f"{limit.max:,} per {limit.per} by {limit.by}" for limit in limits)
     yield "token", f"holds for {duration(purpose.ttl)}; {purpose.batch} at a time"
@@ -90,7 +93,7 @@ def categories(bound: BoundPolicy) -> Markup:
     """Every category, and what each card shows of each field."""
     kinds = {True: "card of masks", False: "source"}
     rows = (
-        (name, kinds[category.projection] + (", sensitive" if category.sensitive else ""), category.description)
+        (name, kinds[category.projection] + _traits(category), category.description)
         for name, category in bound.categories.items()
     )
     masks = (
@@ -105,6 +108,11 @@ def categories(bound: BoundPolicy) -> Markup:
             _table("What a card shows", ("field", "card", "mask"), masks),
         )
     )
+
+
+def _traits(category: Category) -> str:
+    own = f", consent {category.consent}" if category.consent else ""
+    return (", sensitive" if category.sensitive else "") + own
 
 
 def _table(caption: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:

@@ -58,7 +58,8 @@ def standing(connection: sa.Connection, bound: BoundPolicy, name: str, subject: 
     told = _Told()
     _published(connection, bound, name, told)
     _state(connection, purpose, key, told)
-    _consent(connection, purpose, key, now, told)
+    for kind in bound.consents(name):
+        _consent(connection, kind, key, now, told)
     if purpose.requires.case:
         _cases(connection, key, told)
     if purpose.requires.approvals:
@@ -101,10 +102,7 @@ def _state(connection: sa.Connection, purpose: Purpose, key: bytes, told: _Told)
         told.refusals.append(("subject.canary", "the member is not open to this purpose"))  # as the gate words it
 
 
-def _consent(connection: sa.Connection, purpose: Purpose, key: bytes, now: datetime, told: _Told) -> None:
-    kind = purpose.requires.consent
-    if kind is None:
-        return
+def _consent(connection: sa.Connection, kind: str, key: bytes, now: datetime, told: _Told) -> None:
     given = [consent for consent in consents.history(connection, key) if consent.kind == kind]
     if not given:
         told.facts.append(f"consent {kind}: never given")

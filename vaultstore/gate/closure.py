@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -29,6 +29,8 @@ class Closure:
     keeps_keys: frozenset[str]
     replaces_keys: bool
     consent: str | None
+    consents: Mapping[str, str]
+    """Category -> the kind of consent that opening or writing it takes besides."""
     case: bool
     approvals: int
     named: bool
@@ -41,6 +43,11 @@ class Closure:
     """(model, field) -> its source category."""
     indexes: Mapping[tuple[str, str], str]
     """(model, index name) -> source category of the indexed field."""
+
+    def kinds(self, categories: Iterable[str]) -> tuple[str, ...]:
+        """The kinds of consent that a request for these categories takes."""
+        own = [self.consent] if self.consent is not None else []
+        return tuple(dict.fromkeys([*own, *(self.consents[c] for c in sorted(categories) if c in self.consents)]))
 
     def may_read(self, model: str, categories: Collection[str]) -> bool:
         """Whether every one of `categories` of `model` is granted, in clear or as a projection."""
@@ -91,6 +98,7 @@ def parse_closure(text: str, digest: str) -> Closure | None:
         keeps_keys=frozenset(content.get("keeps_keys", ())),
         replaces_keys=bool(content.get("replaces_keys", False)),
         consent=requires["consent"],
+        consents=requires.get("consents", {}),
         case=requires["case"],
         approvals=requires["approvals"],
         named=requires["subjects"] is not None,

@@ -118,7 +118,7 @@ class SqliteLedger(ChargeSteps, IndexSteps):
                 return step.refuse("disclose", code, counts, model=model, categories=categories)
             numbers, odd = step.number(subjects)
             odd = step.unheld(closure, odd, pairs)
-            refused = step.judge(closure, subjects, odd)
+            refused = step.judge(closure, subjects, odd, categories=categories)
             units = [s for s in subjects if s not in refused] if refused else subjects
             over = step.spend(closure, "disclose", units)
             if over:
@@ -157,10 +157,10 @@ class SqliteLedger(ChargeSteps, IndexSteps):
             if admitted is None:
                 return Handout(())
             closure, code = step.live()
-            pairs = [(ref[1], ref[2]) for ref in refs]
-            refused = (
-                {} if closure is None else step.judge(closure, asked, step.unheld(closure, step.odd(asked), pairs))
-            )
+            refused = {}
+            if closure is not None:
+                odd = step.unheld(closure, step.odd(asked), [(ref[1], ref[2]) for ref in refs])
+                refused = step.judge(closure, asked, odd, categories={ref[0] for ref in refs})
         beyond = {ref[1] for ref in refs if ref[1] in admitted.subjects and not admitted.covers(ref)}
         if beyond and code is None:
             refused = {s: refused.get(s, "not.admitted") for s in asked if s in refused or s in beyond}
@@ -210,9 +210,8 @@ class SqliteLedger(ChargeSteps, IndexSteps):
                 return step.refuse("seal", code, counts, model=model, categories=categories)
             odd = step.odd(asked)
             new = [subject for subject, state in odd.items() if state is None]
-            refused = step.judge(
-                closure, asked, {s: state for s, state in odd.items() if state is not None}, strict=True
-            )
+            known = {s: state for s, state in odd.items() if state is not None}
+            refused = step.judge(closure, asked, known, categories=sources, strict=True)
             if not refused:
                 subjects.register(step.cursor, new, step.now)
             told = list(refused or asked)
@@ -241,7 +240,8 @@ class SqliteLedger(ChargeSteps, IndexSteps):
             closure, code = step.live()
             if closure is None:
                 return Minting(code=code)
-            refused = step.judge(closure, asked, step.odd(asked), strict=True)
+            sealed = {ref[0] for ref in (*(mint.ref for mint in minted), *reused)}
+            refused = step.judge(closure, asked, step.odd(asked), categories=sealed, strict=True)
             time = rfc3339(step.now)
         if refused:
             return Minting(refused=refused)

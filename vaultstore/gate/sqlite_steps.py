@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -97,11 +97,18 @@ class Step:
         return closure, None
 
     def judge(
-        self, closure: Closure, asked: Sequence[bytes], odd: Mapping[bytes, str | None], *, strict: bool = False
+        self,
+        closure: Closure,
+        asked: Sequence[bytes],
+        odd: Mapping[bytes, str | None],
+        *,
+        categories: Iterable[str] = (),
+        strict: bool = False,
     ) -> dict[bytes, str]:
         """Step 2, subject by subject: subject -> refusal code, in the order asked. `strict`: a writer's view.
 
-        `odd` has the state of those that are not active, None where a subject is not registered.
+        `categories` are those asked for: some take a consent of their own. `odd` has the state of those that are not
+        active, None where a subject is not registered.
         """
         claims = self.claims
         refused: dict[bytes, str] = {}
@@ -113,8 +120,8 @@ class Step:
                     refused[subject] = code
         if not closure.sees_canaries and not strict:  # a canary's row is written like any other
             refused = dict.fromkeys(canaries.among(self.cursor, asked), "subject.canary") | refused
-        if closure.consent is not None:
-            given = consents.given(self.cursor, closure.consent, asked, self.now)
+        for kind in closure.kinds(categories):
+            given = consents.given(self.cursor, kind, asked, self.now)
             refused = {s: "consent.missing" for s in asked if s not in given} | refused
         if closure.case and claims.case is not None:
             named = cases.named(self.cursor, claims.case, asked)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import False_
+from sqlalchemy import ColumnElement, Dialect, False_
 from sqlalchemy.orm import ColumnProperty, Mapper
 
 from vaultstore.codec import mask_codec
@@ -15,6 +15,7 @@ from vaultstore.errors import WriteDenied
 from vaultstore.grants import Grant
 from vaultstore.orm.properties import EncryptedProperty, OpenColumns, ProjectionProperty
 from vaultstore.orm.registry import FieldInfo, ModelInfo, ModelRegistry, info_of
+from vaultstore.orm.restricted import unrestricted
 from vaultstore.orm.scopes import hidden, scoped
 from vaultstore.policy.model import Purpose
 
@@ -101,6 +102,7 @@ class Access:
         self.options: tuple[Any, ...] = (OpenColumns(self), *(scoped(m, condition) for m, condition in unlisted))
         """Options of every statement, whoever the actor is."""
         scopes = {p.info.name: purpose.rows(p.info.name, *p.info.bases) for p in plans if p.listed}
+        self._unrestricted: dict[str, Mapping[Mapper[Any], ColumnElement[bool]]] = {}
         self.row_scopes: tuple[tuple[Mapper[Any], str], ...] = tuple(
             (plan.info.mapper, name)
             for plan in plans
@@ -110,6 +112,19 @@ class Access:
 
     def __repr__(self) -> str:
         return f"<Access of {self.purpose.name}>"
+
+    def unrestricted(self, dialect: Dialect) -> Mapping[Mapper[Any], ColumnElement[bool]]:
+        """Mapper -> the condition that leaves restricted members out; none for a purpose that sees them."""
+        found = self._unrestricted.get(dialect.name)
+        if found is None:
+            told = {} if self.purpose.requires.sees_restricted else {m: info_of(m).subject_key for m in self.listed}
+            found = self._unrestricted[dialect.name] = {
+                mapper: unrestricted(info_of(mapper), dialect)
+                for mapper, key in told.items()
+                # a base's condition holds for its subclasses already
+                if key and all(told.get(base) != key for base in list(mapper.iterate_to_root())[1:])
+            }
+        return found
 
     def check_write(self, mapper: Mapper[Any]) -> None:
         """Raise WriteDenied where the purpose does not list `mapper`'s model under `write`."""

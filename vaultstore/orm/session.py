@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakSet, finalize
 
-from sqlalchemy import ColumnElement, Connection, Engine
+from sqlalchemy import ColumnElement, Connection, Engine, and_
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import instance_state
@@ -78,6 +78,7 @@ class PurposeSession(Session):
         engines = [bind] if bind is not None else list({*kw.get("binds", {}).values()})
         for engine in engines:
             guard(engine)
+        self._dialect = (engines[0] if engines else self.get_bind()).dialect
         self.is_async = any(engine.dialect.is_async for engine in engines)
         self.joins = any(isinstance(engine, Connection) for engine in engines)
         """Whether it runs in transactions that somebody else begins and ends."""
@@ -162,11 +163,17 @@ class PurposeSession(Session):
 
     @cached_property
     def row_conditions(self) -> tuple[tuple[Mapper[Any], ColumnElement[bool]], ...]:
-        """The purpose's row scopes for this actor; none where the database applies them, with rights of its own."""
+        """The purpose's row scopes for this actor, and what leaves restricted members out.
+
+        None where the database applies them, with rights of its own.
+        """
         if self.role is not None:
             return ()
         actor = self.opened.grant.actor
-        return tuple((m, scope_named(name)(actor, m.class_)) for m, name in self.access.row_scopes)
+        found = {m: scope_named(name)(actor, m.class_) for m, name in self.access.row_scopes}
+        for mapper, condition in self.access.unrestricted(self._dialect).items():
+            found[mapper] = and_(found[mapper], condition) if mapper in found else condition
+        return tuple(found.items())
 
     @cached_property
     def statement_options(self) -> tuple[Any, ...]:

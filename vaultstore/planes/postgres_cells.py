@@ -49,6 +49,10 @@ class TableRights:
     delete: bool = False
     seen: set[str] = field(default_factory=set)
     """What it sees of the models in the table: their rows (``all``), those of a scope (``scope``), or none."""
+    subject: str | None = None
+    """The column that says whose a row is, where the table has one."""
+    restricted: bool = True
+    """Whether it sees rows of restricted members as it sees others."""
 
     @property
     def shows_rows(self) -> bool | None:
@@ -68,6 +72,9 @@ def rights_on_tables(purpose: Purpose, models: ModelRegistry) -> list[TableRight
             known.insert |= rights.insert
             known.update |= rights.update
             table.delete |= written
+            table.restricted = purpose.requires.sees_restricted
+            if info.subject_key and column in info.mapper.get_property(info.subject_key).columns:  # type: ignore[attr-defined]
+                table.subject = column.name
             scope = purpose.rows(info.name, *info.bases)
             table.seen.add("none" if not listed else "all" if scope is None else "scope")
     return sorted(tables.values(), key=lambda table: table.name)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import sqlalchemy as sa
 
@@ -69,7 +70,8 @@ class PostgresProbes:
             if not connection.exec_driver_sql("SELECT rolsuper FROM pg_roles WHERE rolname = session_user").scalar():
                 raise SettingsError("probes take a superuser: they act in the place of every login")
             functions = [(row[0], row[1]) for row in connection.execute(sa.text(_FUNCTIONS), {"schema": self._schema})]
-            filled = self._filled(connection)
+            filled = {each: self._filled(connection, in_sight=each) for each in (True, False)}
+            resting = self._resting(connection)
             connection.rollback()
             for service in self._bound.services.values():
                 login = self._plane.login(service.name)
@@ -80,10 +82,15 @@ class PostgresProbes:
                 ]
                 yield from self._tried(connection, asked, login)
             for name in sorted(self._bound.purposes):
-                yield from self._purpose(connection, name, functions, filled)
+                yield from self._purpose(connection, name, functions, filled, resting)
 
     def _purpose(
-        self, connection: sa.Connection, name: str, functions: Sequence[tuple[str, list[str]]], filled: frozenset[str]
+        self,
+        connection: sa.Connection,
+        name: str,
+        functions: Sequence[tuple[str, list[str]]],
+        filled: Mapping[bool, frozenset[str]],
+        resting: Mapping[str, Sequence[str]],
     ) -> Iterator[Probe]:
         purpose, role = self._bound.purpose(name), self._plane.role(name)
         login = next((self._plane.login(s.name) for s in self._bound.services.values() if name in s.purposes), None)
@@ -92,8 +99,10 @@ class PostgresProbes:
         asked += self._gate_tables(name)
         asked += self._calls(name, functions, functions_of_role(purpose))
         yield from self._tried(connection, asked, login, role)
-        rows = [table for table in tables if table.name in filled and table.shows_rows is not None]
-        yield from self._rows(connection, name, rows, login, role)
+        there = filled[not purpose.requires.sees_restricted]
+        rows = [table for table in tables if table.name in there and table.shows_rows is not None]
+        rest = [table for table in tables if resting.get(table.name) and table.shows_rows is not None]
+        yield from self._rows(connection, name, rows, login, role, [(table, resting[table.name]) for table in rest])
 
     # ------------------------------------------------------------------------------------------------ the statements
 
@@ -152,7 +161,13 @@ class PostgresProbes:
         ]
 
     def _rows(
-        self, connection: sa.Connection, purpose: str, tables: Sequence[TableRights], login: str | None, role: str
+        self,
+        connection: sa.Connection,
+        purpose: str,
+        tables: Sequence[TableRights],
+        login: str | None,
+        role: str,
+        resting: Sequence[tuple[TableRights, Sequence[str]]],
     ) -> Iterator[Probe]:
         """Whether somebody who is nobody sees a row: of tables that have some, so that none is an answer."""
         with connection.begin() as transaction:
@@ -166,6 +181,10 @@ class PostgresProbes:
                     bare = {name: value for name, value in claims.items() if name != "ticket"}
                     found = self._sees(connection, table, bare)
                     yield Probe(Cell(purpose, f"rows of {table.name}", "SELECT without a ticket"), False, found)
+            for table, subjects in resting:
+                expected = bool(table.shows_rows) and table.restricted
+                found = self._sees(connection, table, claims, subjects)
+                yield Probe(Cell(purpose, f"restricted rows of {table.name}", "SELECT"), expected, found)
             transaction.rollback()
 
     def _claims(self, connection: sa.Connection, purpose: str, login: str) -> dict[str, object]:
@@ -188,13 +207,19 @@ class PostgresProbes:
             claims["ticket"] = made
         return claims
 
-    def _sees(self, connection: sa.Connection, table: TableRights, claims: dict[str, object]) -> bool:
+    def _sees(
+        self, connection: sa.Connection, table: TableRights, claims: dict[str, object], subjects: Sequence[str] = ()
+    ) -> bool:
+        """Whether there is a row, or one of `subjects`."""
         savepoint = connection.begin_nested()
         try:
             setting = sa.text("SELECT set_config(:name, :claims, true)")
             connection.execute(setting, {"name": CLAIMS, "claims": json.dumps(claims)})
-            query = f"SELECT EXISTS (SELECT FROM {self._name(table.name)})"  # noqa: S608 - quoted names
-            return bool(connection.exec_driver_sql(query).scalar_one())
+            query = f"SELECT EXISTS (SELECT FROM {self._name(table.name)}"  # noqa: S608 - quoted names
+            if subjects and table.subject is not None:
+                listed = ", ".join(f"'{uuid.UUID(each)}'" for each in subjects)
+                query += f" WHERE {quoted(table.subject)}::text::uuid = ANY (ARRAY[{listed}]::uuid[])"
+            return bool(connection.exec_driver_sql(query + ")").scalar_one())
         except sa.exc.ProgrammingError as error:
             if getattr(error.orig, "sqlstate", "") != "42501":
                 raise
@@ -209,12 +234,48 @@ class PostgresProbes:
         if role is not None:
             connection.exec_driver_sql(f"SET LOCAL ROLE {quoted(role)}")
 
-    def _filled(self, connection: sa.Connection) -> frozenset[str]:
-        """The tables that have a row: for a superuser, row security hides none."""
+    def _filled(self, connection: sa.Connection, *, in_sight: bool) -> frozenset[str]:
+        """The tables that have a row, `in_sight`: one of a member who is not restricted. No row is hidden from us."""
+        found = []
+        for table in self._present(connection):
+            column = self._subjects.get(table)
+            asked = f"SELECT EXISTS (SELECT FROM {self._name(table)} t"  # noqa: S608 - quoted names
+            if in_sight:
+                # The table of a subclass does not say whose its rows are: nothing is asked of it while anybody rests.
+                resting = f"SELECT FROM {self._name('vs_subjects')} s WHERE s.state = 'restricted'"
+                asked += f" WHERE NOT EXISTS ({resting}"
+                asked += f" AND s.subject = t.{quoted(column)}::text::uuid)" if column else ")"
+            if connection.exec_driver_sql(asked + ")").scalar():
+                found.append(table)
+        return frozenset(found)
+
+    def _resting(self, connection: sa.Connection) -> dict[str, list[str]]:
+        """Table -> some restricted subjects who have rows there."""
+        found = {}
+        for table in self._present(connection):
+            if column := self._subjects.get(table):
+                subject = f"t.{quoted(column)}::text::uuid"
+                asked = (
+                    f"SELECT DISTINCT s.subject::text FROM {self._name(table)} t"  # noqa: S608 - quoted names
+                    f" JOIN {self._name('vs_subjects')} s ON s.subject = {subject}"
+                    " WHERE s.state = 'restricted' LIMIT 20"
+                )
+                found[table] = list(connection.exec_driver_sql(asked).scalars())
+        return found
+
+    def _present(self, connection: sa.Connection) -> list[str]:
         kept = sa.text(
             "SELECT c.relname FROM pg_class c WHERE c.relnamespace = to_regnamespace(:schema)"
             " AND c.relkind IN ('r', 'p') AND c.relname = ANY (:tables)"
         ).bindparams(sa.bindparam("tables", list(self._target.tables), type_=sa.ARRAY(sa.Text)))
-        tables = [str(row.relname) for row in connection.execute(kept, {"schema": self._schema})]
-        asked = "SELECT EXISTS (SELECT FROM {})"
-        return frozenset(t for t in tables if connection.exec_driver_sql(asked.format(self._name(t))).scalar())
+        return [str(row.relname) for row in connection.execute(kept, {"schema": self._schema})]
+
+    @cached_property
+    def _subjects(self) -> dict[str, str]:
+        """Table -> the column that says whose its rows are."""
+        found = {}
+        for info in self._models:
+            if info.subject_key:
+                prop = info.mapper.get_property(info.subject_key)
+                found |= {c.table.name: c.name for c in prop.columns if isinstance(c, sa.Column)}  # type: ignore[attr-defined]
+        return found

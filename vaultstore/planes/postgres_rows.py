@@ -18,6 +18,7 @@ from vaultstore.errors import PolicyError, VaultstoreError
 from vaultstore.grants import Actor
 from vaultstore.orm.registry import ModelInfo, ModelRegistry
 from vaultstore.orm.scopes import scope_named
+from vaultstore.planes.postgres_hidden import both, in_sight
 from vaultstore.planes.postgres_scopes import Condition, ScopeRefused, compile_condition
 from vaultstore.policy import BoundPolicy, Purpose
 from vaultstore.policy.rights import entry_of, touches
@@ -69,11 +70,22 @@ class Rows:
 
     def seen(self, purpose: Purpose, table: str) -> Condition | None:
         """The rows of `table` that `purpose` sees; None where it lists no model of it."""
-        return self._condition(purpose, table, lambda info: touches(purpose, info.model))
+        return self._in_sight(purpose, table, lambda info: touches(purpose, info.model))
 
     def written(self, purpose: Purpose, table: str) -> Condition | None:
         """The rows of `table` that `purpose` writes; None where it writes no model of it."""
-        return self._condition(purpose, table, lambda info: entry_of(purpose.write, info.model) is not None)
+        return self._in_sight(purpose, table, lambda info: entry_of(purpose.write, info.model) is not None)
+
+    def _in_sight(self, purpose: Purpose, table: str, has: Callable[[ModelInfo], bool]) -> Condition | None:
+        condition = self._condition(purpose, table, has)
+        if condition is None or purpose.requires.sees_restricted:
+            return condition
+        listed = [info for info in self._hosted[table] if has(info)]
+        try:
+            return both(condition, in_sight(self.tables[table], listed, self._prefix))
+        except ScopeRefused as refused:
+            place = self._bound.rules.places.at("purposes", purpose.name)
+            raise place.error(f"{purpose.name} can't be kept from restricted members' rows: {refused}") from None
 
     def _condition(self, purpose: Purpose, table: str, has: Callable[[ModelInfo], bool]) -> Condition | None:
         hosted = self._hosted[table]

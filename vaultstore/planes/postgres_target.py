@@ -216,7 +216,7 @@ def compile_postgres(bound: BoundPolicy, models: ModelRegistry, plane: RolePlane
         gate_tables=tuple(sorted(each.name for each in tables_of("postgresql"))),
         rights=rights,
         functions=functions,
-        policies=tuple(policies),
+        policies=tuple(policy for policy in policies if policy.table in rows.tables),  # ours have no row security
         views=views,
         sequences=tuple(_sequences(rows.tables, writers)),
     )

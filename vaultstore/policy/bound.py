@@ -13,7 +13,7 @@ from vaultstore.policy.access import KeyAccess, PurposeKeys
 from vaultstore.policy.bind import problems
 from vaultstore.policy.closure import closure_of
 from vaultstore.policy.model import KEEPS, Category, Purpose, Service
-from vaultstore.policy.rights import Decision, entry_of, excepted, granted_form, touches
+from vaultstore.policy.rights import Decision, consents_of, entry_of, excepted, granted_form, touches
 from vaultstore.policy.rules import Rules
 from vaultstore.policy.words import hint, shown
 
@@ -58,7 +58,7 @@ class BoundPolicy:
 
     def closure(self, name: str) -> dict[str, Any]:
         """The compiled closure of a purpose, as JSON data (see closure.py); a new dict each time."""
-        return closure_of(self.purpose(name), self.rules.never, self.catalogue)
+        return closure_of(self.purpose(name), self.rules.never, self.catalogue, self.categories)
 
     def digest(self, name: str) -> str:
         """``sha256:`` and the hex SHA-256 of the closure's canonical JSON (RFC 8785): a token's ``pol``."""
@@ -111,6 +111,13 @@ class BoundPolicy:
         if found is None:
             raise PolicyError(f"unknown field {shown(field)} of {model}{hint(field, (f.name for f in owner.fields))}")
         return owner, found
+
+    def consents(self, name: str, category: str | None = None) -> tuple[str, ...]:
+        """Kinds of consent that a purpose takes: its own, and those of `category`, or of all it opens or writes."""
+        purpose = self.purpose(name)
+        own = consents_of(purpose, self.categories)
+        kinds = own.values() if category is None else [own[category]] if category in own else []
+        return tuple(dict.fromkeys([*([purpose.requires.consent] if purpose.requires.consent else []), *kinds]))
 
     def _denial(self, purpose: Purpose, model: Model, field: Field, granted: frozenset[str]) -> str:
         if not touches(purpose, model):

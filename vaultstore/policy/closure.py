@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vaultstore.catalogue import Catalogue, Field, Index, Model
-from vaultstore.policy.model import Limit, Never, Purpose
-from vaultstore.policy.rights import entry_of
+from vaultstore.policy.model import Category, Limit, Never, Purpose
+from vaultstore.policy.rights import consents_of, entry_of
 
 __all__ = ["VERSION", "closure_of", "seals_of"]
 
 VERSION = 1
 
 
-def closure_of(purpose: Purpose, never: Iterable[Never], catalogue: Catalogue) -> dict[str, Any]:
+def closure_of(
+    purpose: Purpose, never: Iterable[Never], catalogue: Catalogue, kinds: Mapping[str, Category] | None = None
+) -> dict[str, Any]:
     """Rights, requirements, limits and the fields they rest on, expanded over every model.
+
+    `kinds` are the policy's categories: which of them take a consent of their own.
 
     The order of everything in it is fixed, so that equal rules give equal bytes wherever they stand in the files.
     Descriptions, labels and reasons are not in it: rewording them changes nothing that is enforced.
@@ -47,6 +51,8 @@ def closure_of(purpose: Purpose, never: Iterable[Never], catalogue: Catalogue) -
             "subjects": purpose.requires.subjects,
             "sees_restricted": purpose.requires.sees_restricted,
             "sees_canaries": purpose.requires.sees_canaries,
+            # Named only where there are any, so that the digests of all other purposes are what they always were.
+            **({"consents": consents} if (consents := consents_of(purpose, kinds or {})) else {}),
         },
         "limits": {verb: _limits(limits) for verb, limits in sorted(purpose.limits.items())},
         "timezone": purpose.timezone,

@@ -126,6 +126,10 @@ def _categories(pair: Pair) -> Iterator[Finding]:
         elif old[name].sensitive != new[name].sensitive:
             says = "is now sensitive" if new[name].sensitive else "is no longer sensitive: warnings about it are silent"
             yield Finding("note", subject, says, place)
+        if name in old and name in new and old[name].consent != new[name].consent:
+            # Who it concerns, and whether it opens something, stands with the purposes.
+            says = f"consent of its own: {old[name].consent or 'none'} -> {new[name].consent or 'none'}"
+            yield Finding("note", subject, says, place)
 
 
 def _whole(pair: Pair) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from vaultstore.policy.fields import short
 from vaultstore.policy.finding import Direction, Finding, Pair, added_and_removed, toward
 from vaultstore.policy.lattice import OPERATIONS, verdict
 from vaultstore.policy.model import Limit, Purpose
-from vaultstore.policy.rights import entry_of, touches
+from vaultstore.policy.rights import consents_of, entry_of, touches
 
 __all__ = ["changes_of", "reach_of"]
 
@@ -29,6 +29,7 @@ def changes_of(pair: Pair, name: str) -> Iterator[Finding]:
     for model in _models(pair):
         yield from _rows(pair, old, new, model)
         yield from _listed(pair, old, new, model)
+    yield from _consents(pair, old, new)
     yield from added_and_removed(
         subject, old.roles, new.roles, "is now open to", "is no longer open to", pair.place(*at, "roles")
     )
@@ -183,6 +184,23 @@ def _settings(old: Purpose, new: Purpose) -> Iterator[tuple[str, str, str, Direc
         spans = (getattr(old, key), getattr(new, key))
         ranks = (int(span.total_seconds()) for span in spans)
         yield key, short(spans[0]), short(spans[1]), toward(*ranks), key
+
+
+def _consents(pair: Pair, old: Purpose, new: Purpose) -> Iterator[Finding]:
+    """Consents that single categories take: of what both reach, whatever took them away or brought them."""
+    before, now = consents_of(old, pair.old.categories), consents_of(new, pair.new.categories)
+    both = _reached(old) & _reached(new)
+    for category in sorted((before.keys() | now.keys()) & both):
+        kinds = (before.get(category), now.get(category))
+        if kinds[0] != kinds[1]:
+            says = f"requires consent for {category}: {kinds[0] or _CONSENT} -> {kinds[1] or _CONSENT}"
+            place = pair.place("categories", category)
+            yield Finding(toward(*(int(kind is None) for kind in kinds)), f"purpose {new.name}", says, place)
+
+
+def _reached(purpose: Purpose) -> set[str]:
+    read = {c for entry in purpose.read.values() for c in entry.categories}
+    return read | {c for written in purpose.write.values() for c in written}
 
 
 def _by_window(purpose: Purpose, verb: str) -> Mapping[tuple[str, str], Limit]:

@@ -34,6 +34,8 @@ class Category:
     description: str = ""
     sensitive: bool = False
     projection: bool = False
+    consent: str | None = None
+    """The kind of consent of its own that purposes based on consent take to open or write it (PIPL Art. 29)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ def _of_purpose(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
     if purpose.basis in ("consent", "separate_consent") and requires.consent is None:
         reason = f"{purpose.name} rests on consent, but `requires` names none: the gate will not look for it"
         yield Remark(rules.places.at(*path, "basis"), reason)
+    if purpose.basis == "consent" and requires.subjects is None:
+        yield from _without_own_consent(purpose, rules)
     if requires.approvals and not any(purpose.name in other.approves for other in rules.purposes.values()):
         reason = f"{purpose.name} requires approvals, but no purpose approves it: nobody will ever get in"
         yield Remark(rules.places.at(*path, "requires"), reason)
@@ -78,6 +80,18 @@ def _of_purpose(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
         for name in sorted(c for c in entry.categories if rules.categories[c].sensitive):
             reason = f"{purpose.name} reads {name}, which is sensitive, without a limit on disclose"
             yield Remark(rules.places.at(*path, "read", model, "category", name), reason)
+
+
+def _without_own_consent(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
+    """PIPL Art. 29. Whoever opens one named member at a time was asked for that member; whoever lists was not."""
+    for model, entry in purpose.read.items():
+        for name in sorted(entry.categories):
+            if rules.categories[name].sensitive and rules.categories[name].consent is None:
+                reason = f"{purpose.name} rests on consent and reads {name}: sensitive, and without a consent of its own"
+                yield Remark(
+                    rules.places.at("purposes", purpose.name, "read", model, "category", name),
+                    f"{reason}: one consent for everything is none for what is sensitive",
+                )
 
 
 def _guessable(purpose: Purpose, rules: Rules, catalogue: Catalogue) -> Iterator[Remark]:

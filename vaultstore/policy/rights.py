@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vaultstore.catalogue import Catalogue, Field, Model
-from vaultstore.policy.model import Never, Purpose
+from vaultstore.policy.model import Category, Never, Purpose
 
-__all__ = ["Decision", "Kind", "Violation", "entry_of", "excepted", "granted_form", "touches", "violations"]
+__all__ = [
+    "Decision",
+    "Kind",
+    "Violation",
+    "consents_of",
+    "entry_of",
+    "excepted",
+    "granted_form",
+    "touches",
+    "violations",
+]
 
 Kind = Literal["clear", "masked", "denied"]
 
@@ -49,6 +59,19 @@ def entry_of(section: Mapping[str, object], model: Model) -> str | None:
 def touches(purpose: Purpose, model: Model) -> bool:
     """Whether the purpose sees rows of `model` at all."""
     return any(entry_of(section, model) is not None for section in (purpose.read, purpose.search, purpose.write))
+
+
+def consents_of(purpose: Purpose, categories: Mapping[str, Category]) -> dict[str, str]:
+    """Category -> the consent of its own that the purpose takes to open or write it, of those that name one.
+
+    It is asked of purposes that rest on consent: others have another reason to process what is sensitive.
+    """
+    if purpose.basis not in ("consent", "separate_consent"):
+        return {}
+    reached = {c for entry in purpose.read.values() for c in entry.categories}
+    reached |= {c for written in purpose.write.values() for c in written}
+    kinds = {name: categories[name].consent for name in sorted(reached) if name in categories}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 def granted_form(granted: frozenset[str], field: Field) -> tuple[Kind, str | None]:

@@ -109,10 +109,15 @@ def _category() -> _Json:
             "description": _text("What it holds."),
             "sensitive": _flag("Sensitive personal data: `check` asks for limits where it is read in clear."),
             "projection": _flag("It holds masks of fields of other categories, made when those are written."),
+            "consent": _text(
+                "Its own kind of consent, which purposes based on consent take to open or write it.", _NAME
+            ),
         }
     )
     both = {key: {"const": True} for key in ("sensitive", "projection")}
-    return {**made, "not": {"properties": both, "required": list(both)}}
+    sensitive = {"properties": {"sensitive": {"const": True}}, "required": ["sensitive"]}
+    barred = {"properties": both, "required": list(both)}
+    return {**made, "not": barred, "dependentSchemas": {"consent": sensitive}}
 
 
 def _purpose() -> _Json:

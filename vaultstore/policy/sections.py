@@ -47,15 +47,23 @@ class Known:
 
 
 def read_category(name: str, node: Node) -> Category:
-    """``NAME: {description, sensitive, projection}``."""
+    """``NAME: {description, sensitive, projection, consent}``."""
     what = f"category {name}"
-    entries = table(node, what, ("description", "sensitive", "projection")).entries
+    entries = table(node, what, ("description", "sensitive", "projection", "consent")).entries
     category = Category(
         name,
         description=text(entries["description"].node, f"{what}, description") if "description" in entries else "",
         sensitive="sensitive" in entries and flag(entries["sensitive"].node, f"{what}, sensitive"),
         projection="projection" in entries and flag(entries["projection"].node, f"{what}, projection"),
+        consent=text(entries["consent"].node, f"{what}, consent") if "consent" in entries else None,
     )
+    if category.consent is not None:
+        place = entries["consent"].node.place
+        NAME.check(category.consent, place, f"{what}, consent")
+        if not category.sensitive:
+            raise place.error(
+                f"{what}: a consent of its own is for a sensitive category; mark it with `sensitive: true`"
+            )
     if category.sensitive and category.projection:
         raise entries["sensitive"].place.error(f"{what}: sensitivity belongs to the source; a projection is its mask")
     return category

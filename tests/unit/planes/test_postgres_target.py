@@ -106,22 +106,44 @@ def test_strict_mode_adds_one_restrictive_policy_to_each_and_guards_the_views() 
 
 def test_a_subquery_is_read_by_the_scopes_role_and_its_view_by_who_needs_it() -> None:
     target = shipped()
-    assert dict(target.rights["vs_scopes"]) == {"leads": target.rights["vs_scopes"]["leads"]}
+    assert target.rights["vs_scopes"].keys() == {"leads", "vs_subjects"}
     assert target.rights["vs_scopes"]["leads"].select == {"member_id", "actor_id", "state", "expires_at"}
-    ((view, readers),) = target.views.items()
+    ((view, readers), (hidden, _)) = target.views.items()
     assert view.name.startswith("vs_scope_claimed_by_actor_")
     assert readers == ("vs_p_sales.outreach",)
+    assert hidden.name == "vs_scope_hidden"
+
+
+def test_restricted_members_are_looked_up_by_whoever_does_not_see_them_and_by_a_hash() -> None:
+    target = shipped()
+    readers = next(readers for view, readers in target.views.items() if view.name == "vs_scope_hidden")
+    seeing = {f"vs_p_{name}" for name, purpose in bind().purposes.items() if purpose.requires.sees_restricted}
+    assert seeing
+    assert not seeing & set(readers)
+    assert target.rights["vs_scopes"]["vs_subjects"].select == {"subject", "state"}
+    assert not any(policy.table == "vs_subjects" for policy in target.policies)
+    for policy in target.policies:
+        condition = policy.using or policy.check or ""
+        whose = policy.roles[0]
+        if whose in readers and policy.table == "members":
+            assert 'NOT EXISTS (SELECT FROM "@schema@"."vs_scope_hidden"' in condition
+            assert 'sha256(uuid_send("members"."id"))' in condition
+        elif whose in seeing:
+            assert "vs_scope_hidden" not in condition
 
 
 def test_conditions_follow_the_models_of_a_table() -> None:
     target = family()
     kinds = "\"people\".kind IN ('pupil', 'student')"
-    assert using(target, "people", "of.people/select") == "true"
-    assert using(target, "people", "of.students/select") == kinds
-    assert using(target, "people", "of.students/insert") == kinds
+    hidden = 'NOT EXISTS (SELECT FROM "@schema@"."vs_scope_hidden" WHERE value = sha256(uuid_send("people"."id")))'
+    assert using(target, "people", "of.people/select") == hidden
+    assert using(target, "people", "of.students/select") == f"({kinds}) AND ({hidden})"
+    assert using(target, "people", "of.students/insert") == f"({kinds}) AND ({hidden})"
     both = using(target, "people", "of.both/select")
     assert both is not None
-    assert both.endswith(f") OR ({kinds})")
+    assert both.endswith(f") OR ({kinds})) AND ({hidden})")
+    staff = using(target, "staff", "of.staff/select")
+    assert staff == hidden.replace("people", "staff")
     assert not any(p.table == "staff" for p in target.policies if p.name.startswith("of.students"))
 
 

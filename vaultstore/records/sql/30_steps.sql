@@ -125,6 +125,22 @@ BEGIN
 END
 $$;
 
+--@@ The closure for a request for these categories: with the kinds of consent that they take of their own.
+CREATE OR REPLACE FUNCTION @schema@.vsx_asking(closure jsonb, categories text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE WHEN closure -> 'requires' ? 'consents'
+        THEN jsonb_set(closure, '{requires,kinds}', coalesce(
+            (
+                SELECT jsonb_agg(DISTINCT c.kind) FROM jsonb_each(closure #> '{requires,consents}') AS c (category, kind)
+                WHERE c.category = ANY (categories)
+            ),
+            '[]'
+        ))
+        ELSE closure
+    END
+$$;
+
 --@@ Step 2, subject by subject: the code that refuses each, or NULL. `strict`: a writer's view.
 CREATE OR REPLACE FUNCTION @schema@.vsx_judge(claims jsonb, closure jsonb, ids uuid[], states text[], strict boolean)
 RETURNS text[]
@@ -134,7 +150,8 @@ DECLARE
     requires jsonb := closure -> 'requires';
     sees_restricted boolean := (requires ->> 'sees_restricted')::boolean AND NOT strict;
     sees_canaries boolean := coalesce((requires ->> 'sees_canaries')::boolean, false) OR strict;
-    consent text := requires ->> 'consent';
+    consents text[] := ARRAY(SELECT jsonb_array_elements_text(requires -> 'kinds')) -- see vsx_asking
+        || array_remove(ARRAY[requires ->> 'consent'], NULL);
     by_case boolean := (requires ->> 'case')::boolean;
     names_any boolean := claims ->> 'subjects' IS NOT NULL;
     named uuid[];
@@ -150,10 +167,13 @@ BEGIN
             WHEN u.state <> 'active' AND NOT sees_restricted THEN 'subject.restricted'
             WHEN NOT sees_canaries AND EXISTS (SELECT FROM @schema@.vs_canaries c WHERE c.subject = u.id)
             THEN 'subject.canary'
-            WHEN consent IS NOT NULL AND NOT EXISTS (
-                SELECT FROM @schema@.vs_consents c
-                WHERE c.subject = u.id AND c.kind = consent AND c.withdrawn_at IS NULL
-                    AND c.granted_at <= clock_timestamp()
+            WHEN cardinality(consents) > 0 AND EXISTS (
+                SELECT FROM unnest(consents) AS k (kind)
+                WHERE NOT EXISTS (
+                    SELECT FROM @schema@.vs_consents c
+                    WHERE c.subject = u.id AND c.kind = k.kind AND c.withdrawn_at IS NULL
+                        AND c.granted_at <= clock_timestamp()
+                )
             ) THEN 'consent.missing'
             WHEN by_case AND NOT EXISTS (
                 SELECT FROM @schema@.vs_case_subjects c WHERE c.case_id = claims ->> 'case' AND c.subject = u.id

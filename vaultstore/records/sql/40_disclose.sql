@@ -59,7 +59,7 @@ BEGIN
     SELECT * INTO counted FROM @schema@.vsx_number(ids);
     -- Whom an erasure left something of, for this very case, is judged and written down like anybody else.
     states := @schema@.vsx_held(claims, live.closure, ids, counted.states, @schema@.vsx_pairs(scopes));
-    codes := @schema@.vsx_judge(claims, live.closure, ids, states, false);
+    codes := @schema@.vsx_judge(claims, @schema@.vsx_asking(live.closure, categories), ids, states, false);
     units := ARRAY(SELECT u.id FROM unnest(ids, codes) WITH ORDINALITY AS u (id, code, at) WHERE code IS NULL ORDER BY at);
     over := @schema@.vsx_spend(claims, live.closure, 'disclose', units, 1, '');
     IF cardinality(over) > 0 THEN
@@ -141,7 +141,7 @@ BEGIN
     FROM refs r
     LEFT JOIN @schema@.vs_keyring k
         ON k.subject = r.id AND k.category = r.category AND k.scope = r.scope AND k.key_id = r.key_id AND r.covered;
-    codes := @schema@.vsx_judge(claims, live.closure, asked, @schema@.vsx_held(claims, live.closure, asked, ARRAY(
+    codes := @schema@.vsx_judge(claims, @schema@.vsx_asking(live.closure, categories), asked, @schema@.vsx_held(claims, live.closure, asked, ARRAY(
         SELECT s.state FROM unnest(asked) WITH ORDINALITY AS u (id, at)
         LEFT JOIN @schema@.vs_subjects s ON s.subject = u.id
         ORDER BY at

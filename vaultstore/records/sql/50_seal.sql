@@ -37,7 +37,7 @@ BEGIN
         RETURN @schema@.vsx_refuse(claims, 'seal', live.code, counts, model, named, NULL);
     END IF;
     states := @schema@.vsx_hold(ids);
-    codes := @schema@.vsx_judge(claims, live.closure, ids, ARRAY(
+    codes := @schema@.vsx_judge(claims, @schema@.vsx_asking(live.closure, sources), ids, ARRAY(
         SELECT coalesce(s, 'active') FROM unnest(states) WITH ORDINALITY AS t (s, at) ORDER BY at
     ), true);
     IF EXISTS (SELECT FROM unnest(codes) AS c WHERE c IS NOT NULL) THEN
@@ -147,7 +147,9 @@ BEGIN
     THEN
         RETURN '{"code": "not.granted"}'::jsonb;
     END IF;
-    codes := @schema@.vsx_judge(claims, live.closure, ids, @schema@.vsx_hold(ids), true);
+    codes := @schema@.vsx_judge(
+        claims, @schema@.vsx_asking(live.closure, categories || old_categories), ids, @schema@.vsx_hold(ids), true
+    );
     IF EXISTS (SELECT FROM unnest(codes) AS c WHERE c IS NOT NULL) THEN
         RETURN jsonb_build_object('refused', @schema@.vsx_refusals(codes));
     END IF;
