@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import psycopg
@@ -19,8 +20,9 @@ from vaultstore.members.models import Base
 from vaultstore.orm.types import BlindIndexType, SealedType
 from vaultstore.planes.postgres_grants import KEPT, KEPT_BY
 from vaultstore.policy.model import KEEPS
-from vaultstore.records import jobs
+from vaultstore.records import canaries, jobs
 from vaultstore.records.base import tables_of
+from vaultstore.records.canaries import Canary
 from vaultstore.records.plane import RolePlane, fetch
 from vaultstore.testing import PostgresServer
 
@@ -47,7 +49,7 @@ def expected(purpose: str, table: sa.Table) -> dict[str, tuple[bool, bool, bool]
     writes, sources = model.name in rules.write, rules.writes(model.name)
     listed = writes or model.name in rules.read or model.name in rules.search
     bound_to = {"members": {"id"}, "chat_messages": {"id", "sender_id", "conversation_id"}}
-    fixed = {"profile_views": {"id", "viewer_id"}, "leads": {"id"}, "consent_notices": {"kind", "version"}} | bound_to
+    fixed = {"profile_views": {"id", "viewer_id"}, "leads": {"id", "member_id"}, "consent_notices": {"kind", "version"}} | bound_to
     for column in table.columns:
         found[column.name] = (listed, writes, writes and column.name not in fixed[table.name])
     for field in model.fields:
@@ -156,6 +158,7 @@ FACADES = {
     "approvals": lambda ledger: Approvals(ledger, None).request_access(  # type: ignore[arg-type]
         Actor("u-1", "safety_analyst"), "safety.investigation", case="c-1", subjects=[ME]
     ),
+    "canaries": lambda ledger: _a_canary(ledger),
     "cases": lambda ledger: [
         Cases(ledger).open("complaint", assigned_to="u-1", subjects=[ME, OTHER], case_id="c-facade"),
         Cases(ledger).get("c-facade"),
@@ -178,7 +181,6 @@ FACADES = {
         Subjects(ledger).lift(OTHER, reason="asked"),
         Subjects(ledger).history(OTHER),
         Subjects(ledger).state(OTHER),
-        Subjects(ledger).erase(OTHER, reason="asked"),
     ],
 }
 
@@ -204,6 +206,11 @@ def test_a_login_that_keeps_one_record_runs_that_facade_and_no_other(store: Post
         store.execute(f"DROP OWNED BY {keeper}", f"DROP ROLE {keeper}")
 
 
+def _a_canary(ledger: PostgresLedger) -> None:
+    with ledger.gate() as connection:
+        canaries.add(connection, [Canary(uuid.uuid4().bytes, "u-1", "sh-01", ledger.now)])
+
+
 MINTS = {"vs_mint", "vs_mint_indexed", "vs_index_taken"}
 
 
@@ -216,13 +223,17 @@ def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld,
         wanted |= {"vs_seal", *MINTS, "vs_withhold", "vs_collide"} if purpose.write else set()
         wanted |= {"vs_search", "vs_found"} if purpose.search else set()
         wanted |= {"vs_approve"} if purpose.approves else set()
+        wanted |= {"vs_erase"} if purpose.name == "privacy.erasure" or purpose.requires.subjects == "self" else set()
         wanted |= {"vs_key_state", "vs_index_state"} if purpose.keeps_keys else set()
         wanted |= {"vs_rotate", "vs_index_rotate"} if "rotate" in purpose.keeps_keys else set()
         wanted |= {"vs_retire", "vs_index_finish"} if "retire" in purpose.keeps_keys else set()
         wanted |= {"vs_reindex", "vs_index_settle"} if purpose.name == "maintenance.index" else set()
+        if purpose.name == "privacy.request" or purpose.requires.subjects == "self":
+            wanted |= {"vs_report", "vs_report_lines", "vs_report_nodes"}
         if "rewrap" in purpose.keeps_keys:
             wanted |= {"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"}
     wanted |= {"vs_restrict"} if "states" in POLICY.services[service].keeps else set()
+    wanted |= {"vs_close_case"} if "cases" in POLICY.services[service].keeps else set()
     with running(store, service) as connection:
         assert _callable(connection) == wanted
     for name in POLICY.services[service].purposes:
