@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,6 +12,7 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vaultstore.gate.protocol import KeyNeed, KeyRef
+from vaultstore.gate.reaper import expire_after
 from vaultstore.keys.handle import SecretHandle
 
 __all__ = ["LIFETIME", "KeyCache"]
@@ -24,17 +27,19 @@ class KeyCache(SecretHandle):
     """Open data keys of one grant, and which of them it may seal under. Safe to use from several threads.
 
     Keys come in groups that end together, at the latest at `ends`; a group is dropped whole, so a look-up needs no
-    look at a clock for each key. Beyond `limit` keys the oldest group goes first.
+    look at a clock for each key. A cache that nobody uses forgets them too, by elapsed time. Beyond `limit` keys the
+    oldest group goes first.
     """
 
-    __slots__ = ("_closed", "_ends", "_groups", "_keys", "_limit", "_lock", "_reusable")
+    __slots__ = ("__weakref__", "_closed", "_ends", "_groups", "_keys", "_limit", "_lock", "_reusable", "_watched")
 
     def __init__(self, ends: datetime, limit: int = _LIMIT) -> None:
         self._ends, self._limit = ends, limit
         self._lock = threading.Lock()
         self._closed = False
+        self._watched = 0
         self._keys: dict[KeyRef, AESGCM] = {}
-        self._groups: deque[tuple[datetime, list[KeyRef]]] = deque()
+        self._groups: deque[tuple[datetime, float, list[KeyRef]]] = deque()
         self._reusable: dict[KeyNeed, KeyRef] = {}
 
     def __len__(self) -> int:
@@ -70,9 +75,23 @@ class KeyCache(SecretHandle):
             if not new or now >= self._ends or self._closed:
                 return
             self._keys.update((ref, keys[ref]) for ref in new)
-            self._groups.append((min(now + LIFETIME, self._ends), new))
+            ends = min(now + LIFETIME, self._ends)
+            after = (ends - now).total_seconds()
+            self._groups.append((ends, time.monotonic() + after, new))
             while len(self._keys) > self._limit and len(self._groups) > 1:
-                self._drop(self._groups.popleft()[1])
+                self._drop(self._groups.popleft()[2])
+            watched, self._watched = self._watched, os.getpid()  # a forked process has its own to be watched by
+        if watched != self._watched:
+            expire_after(after, self)
+
+    def expire(self) -> float | None:
+        """Forget what is over by elapsed time; seconds until the next keys are, or None where none are left."""
+        with self._lock:
+            now, groups = time.monotonic(), self._groups
+            while groups and groups[0][1] <= now:
+                self._drop(groups.popleft()[2])
+            self._watched = os.getpid() if groups else 0
+            return groups[0][1] - now if groups else None
 
     def allow_reuse(self, refs: Iterable[KeyRef]) -> None:
         """From now on this grant may seal under `refs`: its purpose minted them, and they are committed."""
@@ -105,7 +124,7 @@ class KeyCache(SecretHandle):
     def _purge(self, now: datetime) -> None:
         groups = self._groups
         while groups and groups[0][0] <= now:
-            self._drop(groups.popleft()[1])
+            self._drop(groups.popleft()[2])
 
     def _drop(self, refs: Iterable[KeyRef]) -> None:
         for ref in refs:
