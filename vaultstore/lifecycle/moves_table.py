@@ -106,7 +106,7 @@ class MovingTable:
         which: sa.ColumnElement[bool],
         after: str | None,
         until: str | None,
-        size: int = CHUNK,
+        size: int,
     ) -> list[MovedRow]:
         """The next rows that are so, by key."""
         query = self._rows.where(which).order_by(self.id).limit(size)

@@ -131,7 +131,7 @@ class _Bench:
 
     def _page(self, after: str | None, until: str | None) -> tuple[list[MovedRow], str | None]:
         with self.engine.connect() as connection:
-            rows = self.moving.page(connection, self.which, after, until)
+            rows = self.moving.page(connection, self.which, after, until, CHUNK)
         return rows, rows[-1].key if len(rows) == CHUNK else None
 
 

@@ -27,6 +27,7 @@ from vaultstore import VaultKeys
 from vaultstore.errors import (
     AccessDenied,
     NotDisclosed,
+    SubjectErased,
     SubjectRestricted,
     UnsupportedOperation,
     VaultstoreError,
@@ -312,3 +313,20 @@ def test_no_error_of_a_move_shows_a_value(world: World) -> None:
             getattr(world.store.moves, step)(NAME, world.token())
         texts.append(str(refused.value))
     assert not any(secret in text for text in texts)
+
+
+@pytest.mark.parametrize("until", ["start", "backfill", "cutover"])
+def test_an_erasure_empties_both_columns_and_the_row_reads_as_erased(world: World, until: str) -> None:
+    world.moved(until)
+    who, other = sorted(raw(world.old))[:2]
+    world.store.subjects.erase(who, reason="request")
+    assert raw(world.old)[who] == (None, None, None, None)
+    with world.store.session(world.clerk) as session:
+        with pytest.raises(SubjectErased):
+            session.get_one(Client, who).phone
+        assert session.get_one(Client, other).phone == number(1)
+    if until != "cutover":
+        world.store.moves.backfill(NAME, world.token())
+        assert not world.store.moves.verify(NAME, world.token()).failures
+        world.store.moves.cutover(NAME, world.token())
+    world.store.moves.drop(NAME, world.token())
