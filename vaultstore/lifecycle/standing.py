@@ -125,6 +125,11 @@ def require_current(engine: sa.Engine, journal: FileJournal | None, kept: KeptCh
         if not left or time.monotonic() > until:
             break
         time.sleep(0.1)
+    if standing is None and left:
+        raise SettingsError(
+            f"{left[0].kind} and more stand in the journal, and the database has no table for how far it is applied, or"
+            " does not tell this login: run the migrations, apply the policy, or begin a new store with a new journal"
+        )
     if left and journal is not None:
         raise SettingsError(
             f"{journal.file.path}:{left[0].number + 1}: the store has not applied its journal from this line on,"
