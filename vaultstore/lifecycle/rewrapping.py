@@ -155,6 +155,8 @@ class RewrapBench:
         self._keeping = keeping_of(parts)
         self._flights: deque[_Flight] = deque()
         self._lock = threading.RLock()
+        self._latest: Future[Page] | None = None
+        self._until: str | None = None
         self._stopped = False
 
     @property
@@ -184,7 +186,8 @@ class RewrapBench:
                 self._flights.clear()  # another range: what was read of the old one is another worker's
                 self._start(after, until)
             flight = self._flights.popleft()
-            self._go_on(flight if not self._flights else self._flights[-1])
+            if self._latest is not None:
+                self._go_on(self._latest)
         return flight.chunk.result()
 
     def apply(self, connection: sa.Connection, prepared: Prepared) -> Applied:
@@ -211,22 +214,23 @@ class RewrapBench:
                 flight.page.cancel()
                 flight.chunk.cancel()
             self._flights.clear()
+            self._latest = None
 
     def _start(self, after: str | None, until: str | None) -> None:
         page = self._pages.submit(self._read, after, until)
-        flight = _Flight(after, until, page, self._wraps.submit(self._wrap, page))
-        self._flights.append(flight)
-        page.add_done_callback(lambda _: self._go_on(flight))
+        self._flights.append(_Flight(after, until, page, self._wraps.submit(self._wrap, page)))
+        self._latest, self._until = page, until
+        page.add_done_callback(self._go_on)  # with nothing that holds the page: it would live until a full collection
 
-    def _go_on(self, flight: _Flight) -> None:
-        """Begin the chunk after this one, if it is the last that was begun, and its page is known."""
+    def _go_on(self, page: Future[Page]) -> None:
+        """Begin the chunk after this page's, if it is the last that was begun, and is known."""
         with self._lock:
-            page = flight.page
-            latest = not self._flights or self._flights[-1] is flight
-            if self._stopped or not latest or len(self._flights) >= _AHEAD or not page.done() or page.cancelled():
+            if self._stopped or page is not self._latest or len(self._flights) >= _AHEAD:
                 return
-            if page.exception() is None and (last := _last(page.result())) is not None:
-                self._start(last, flight.until)
+            if page.done() and not page.cancelled() and page.exception() is None:
+                last = _last(page.result())
+                if last is not None:
+                    self._start(last, self._until)
 
     def _wrap(self, reading: Future[Page]) -> _Chunk:
         page, category = reading.result(), self._category
