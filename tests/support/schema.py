@@ -23,7 +23,7 @@ def schema_of(engine: sa.Engine) -> dict[str, Any]:
             ],
             "primary key": look.get_pk_constraint(table),
             "foreign keys": sorted(map(str, look.get_foreign_keys(table))),
-            "indexes": sorted(map(str, look.get_indexes(table))),
+            "indexes": sorted(map(_index, look.get_indexes(table))),
             "unique": sorted(map(str, look.get_unique_constraints(table))),
             "checks": sorted(map(str, look.get_check_constraints(table))),
             "options": str(look.get_table_options(table)),
@@ -36,3 +36,9 @@ def schema_of(engine: sa.Engine) -> dict[str, Any]:
             )
             found["functions"] = dict(map(tuple, rows))
     return found
+
+
+def _index(found: Any) -> str:
+    """An index as text, with the conditions of partial ones spelled out."""
+    options = {name: str(value) for name, value in found.get("dialect_options", {}).items()}
+    return str({**found, "dialect_options": options})

@@ -29,7 +29,7 @@ _CAVEATS = {  # (embedded, vault) -> what this set-up does not defend against
 
 
 @click.command("demo")
-@click.option("--members", type=click.IntRange(10, 100_000), default=200, show_default=True, help="Made-up members.")
+@click.option("--members", type=click.IntRange(10, 100_000), default=250, show_default=True, help="Made-up members.")
 @click.option(
     "--dir",
     "folder",
@@ -44,8 +44,11 @@ def demo_command(members: int, folder: Path | None, vault: bool, database: str |
 
     Ends with status 1 if any abuse gets through.
     """
+    import logging
+
     from vaultstore.members.demo import run
 
+    logging.getLogger("vaultstore").addHandler(logging.NullHandler())  # a store that is thrown away keeps no journal
     with ExitStack() as resources:
         screen = console()
         screen.width = min(screen.width, _WIDEST)

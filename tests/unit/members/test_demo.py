@@ -35,7 +35,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
 
 @pytest.fixture(scope="module")
 def stage(setting: Setting) -> Stage:
-    return set_stage(setting.store, setting.gate, members=160, seed=2021, progress=lambda kind, rows: None)
+    return set_stage(setting.store, setting.gate, members=240, seed=2021, progress=lambda kind, rows: None)
 
 
 def test_the_stage_has_enough_members_for_every_abuse(stage: Stage) -> None:

@@ -170,7 +170,7 @@ def steals_the_database(stage: Stage) -> str:
 
 
 def _has_enough(stage: Stage) -> bool:
-    return sum(bool(m["consent_matchmaking"]) for m in stage.town.members) > 101
+    return sum(bool(m["consent_matchmaking"]) for m in stage.town.members) - len(stage.page) > 101
 
 
 ABUSES: Sequence[Abuse] = (

@@ -35,7 +35,7 @@ class Setting:
     """Unwrap requests that the key service itself has logged so far."""
 
 
-def run(setting: Setting, console: Console, *, members: int = 200, seed: int = 2021) -> bool:
+def run(setting: Setting, console: Console, *, members: int = 250, seed: int = 2021) -> bool:
     """Play every scene; whether each abuse was refused, by the error that should refuse it."""
     narration.heading(console, f"A store of {members} made-up members")
     narration.note(console, setting.where)

@@ -51,7 +51,7 @@ class Stage:
     """Leads of the honest matchmaker, at most 50, the member first."""
     matchmaker: Actor
     scraper: Actor
-    """A matchmaker whose script holds every member as a lead."""
+    """A matchmaker whose script holds everybody else as a lead."""
 
     def token(self, actor: Actor, purpose: str, *, ttl: timedelta | None = None) -> str:
         """A token as the login service would issue it."""
@@ -87,12 +87,13 @@ def set_stage(
         done = importer.stream(io.BytesIO(as_csv(rows, bom=kind == "members")), f"{kind}.csv", kind)
         progress(kind, done.written)
     willing = [uuid.UUID(m["member_id"]) for m in people.members if m["consent_matchmaking"]]
+    rest = [one for m in people.members if (one := uuid.UUID(m["member_id"])) not in willing[:PAGE]]
     matchmaker = Actor("u-17", role="matchmaker", attributes={"store": hero["store"]})
     scraper = Actor("u-66", role="matchmaker", attributes={"store": hero["store"]})
     with Session(store.engine) as session:
         session.add(_notice())
         session.add_all(_leads(matchmaker, willing[:PAGE]))
-        session.add_all(_leads(scraper, [uuid.UUID(m["member_id"]) for m in people.members]))
+        session.add_all(_leads(scraper, rest))
         session.commit()
     return Stage(
         store=store,
