@@ -153,8 +153,12 @@ def checkpoint_command(folder: Path, folders: tuple[Path, ...], unwitnessed: boo
     Keep it where whoever runs the database can't reach: only a checkpoint from elsewhere shows a log that was cut.
     """
     from vaultstore.evidence.publish import Witness, to_folder, to_witnesses
+    from vaultstore.lifecycle.journals import held_to
 
     with open_log(folder) as at, at.keys() as keys:
+        kept, journal = at.settings.checkpoints_path, at.settings.journal_path
+        # A log that went back is not signed as if nothing had happened: that would be a second history.
+        held_to(at.engine, at.log.origin, keys, journal, kept, replaying=False)
         witnesses = [Witness.parse(text) for text in listed(at.settings.witnesses)] if not unwitnessed else []
         note = at.log.checkpoint(keys, datetime.now(UTC))
         failed: dict[str, str] = {}

@@ -60,6 +60,7 @@ def test_a_restored_store_opens_for_no_command_until_its_journal_is_replayed(fol
         ("show", *where, str(member), "--token", "x"),
         ("keyring", "export", *where, str(tmp_path / "k")),
         ("jobs", "list", *where),
+        ("audit", "checkpoint", *where),
     ):
         refused = run(*words)
         assert refused.exit_code == 1, words
