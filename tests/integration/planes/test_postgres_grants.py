@@ -239,7 +239,8 @@ def test_a_login_calls_the_functions_of_its_purposes_verbs(store: PostgresWorld,
     for name in POLICY.services[service].purposes:
         with running(store, service, name) as connection:
             mint = MINTS if POLICY.purpose(name).write else set()
-            assert _callable(connection) == {*context, "vs_attribute_uuid", *mint}
+            rekey = {"vs_rekey_scopes", "vs_rekeyed"} if POLICY.purpose(name).replaces_keys else set()
+            assert _callable(connection) == {*context, "vs_attribute_uuid", *mint, *rekey}
 
 
 def test_the_issuer_has_tickets_made_and_nothing_else(store: PostgresWorld) -> None:

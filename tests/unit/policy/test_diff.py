@@ -73,6 +73,10 @@ EDITS = [
     ),
     (("purposes: [sales.outreach]", "purposes: [sales.outreach, care.complaint]"), "now serves care.complaint"),
     (("keeps: [revocations]", "keeps: [revocations, states]"), "now keeps states"),
+    (
+        ("requires: {case: true", "replaces_keys: true\n    requires: {case: true"),
+        "may now replace a subject's data keys",
+    ),
     (("{categories: [sales_card], rows", "{categories: [match_card], rows"), "masked:sales_card -> masked:match_card"),
     (("rows: claimed_by_actor", "rows: own_store"), "rows of Member: claimed_by_actor -> own_store"),
     (("{consent: matchmaking}", "{consent: calls}"), "requires consent: matchmaking -> calls"),

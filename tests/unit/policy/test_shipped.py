@@ -37,9 +37,12 @@ PURPOSES = [
     "care.intake",
     "safety.triage",
     "safety.investigation",
+    "safety.desk",
     "identity.verification",
+    "identity.lookup",
     "privacy.request",
     "privacy.erasure",
+    "privacy.rekey",
     "maintenance.projection",
     "maintenance.index",
     "maintenance.keys",
@@ -168,6 +171,16 @@ def test_writers_of_mail_and_registrations_read_nothing(bound: BoundPolicy) -> N
     ):
         assert access[name].unwrap == frozenset(), name
     assert access["chat.delivery"].wrap == {"conversation", "chat_flags"}
+
+
+def test_one_purpose_replaces_keys_behind_two_approvals_and_its_service_does_nothing_else(bound: BoundPolicy) -> None:
+    [found] = [purpose for purpose in bound.purposes.values() if purpose.replaces_keys]
+    assert found.name == "privacy.rekey"
+    assert (found.requires.case, found.requires.approvals, found.requires.subjects) == (True, 2, "named")
+    [service] = [service for service in bound.services.values() if found.name in service.purposes]
+    assert service.purposes == {found.name}
+    assert [n for n, p in bound.purposes.items() if found.name in p.approves] == ["audit.review"]
+    assert not found.roles & bound.purpose("audit.review").roles
 
 
 def test_privacy_purposes_name_their_members_and_see_restricted_ones(bound: BoundPolicy) -> None:
