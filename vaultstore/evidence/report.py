@@ -13,13 +13,12 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from vaultstore import merkle
 from vaultstore.audit.checkpoint import encode
 from vaultstore.audit.log import SIGNING_KEY
 from vaultstore.canonical import canonical_json
 from vaultstore.evidence.report_lines import OwnLine, own_lines
+from vaultstore.evidence.report_source import Source
 from vaultstore.keys import Signer
 from vaultstore.policy import BoundPolicy
 from vaultstore.records.base import rfc3339
@@ -98,7 +97,7 @@ class Report:
 
 
 def build_report(
-    connection: sa.Connection,
+    source: Source,
     subject: uuid.UUID,
     *,
     origin: str,
@@ -114,7 +113,7 @@ def build_report(
     AuditError, ProofError and what the key service raises.
     """
     lines, told = [], _Told(words)
-    found = sorted(own_lines(connection, subject.bytes, checkpoint, last), key=lambda line: line.number)
+    found = sorted(own_lines(source, subject.bytes, checkpoint, last), key=lambda line: line.number)
     for line in found:
         withheld = words.holds_back(line.content, now)
         lines.append(_withheld(line) if withheld else _shown(line))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
-
-import sqlalchemy as sa
 
 from vaultstore import merkle
 from vaultstore.audit import parse_lines, read_leaf
@@ -19,10 +18,7 @@ from vaultstore.audit.checkpoint import Checkpoint
 from vaultstore.audit.lines import StoredLine
 from vaultstore.canonical import pae
 from vaultstore.errors import ProofError
-from vaultstore.records import log as stored
-from vaultstore.records import subject_lines
-from vaultstore.records.entries import vs_entries
-from vaultstore.records.log import vs_log
+from vaultstore.evidence.report_source import Source
 from vaultstore.signed_note import Note
 
 __all__ = ["OwnLine", "own_lines", "sub_leaf"]
@@ -57,32 +53,22 @@ def sub_leaf(salt: bytes, subject: bytes, number: int, categories: Sequence[str]
     )
 
 
-def own_lines(connection: sa.Connection, subject: bytes, checkpoint: Note | None, last: int) -> Iterator[OwnLine]:
+def own_lines(source: Source, subject: bytes, checkpoint: Note | None, last: int) -> Iterator[OwnLine]:
     """The subject's lines up to the number `last`, in the order of the log, proved under `checkpoint`.
 
     Raises AuditError for an entry that can't be read, ProofError for a tree that is not whole.
     """
-    # What waits is looked for first: an entry that is put into the tree meanwhile is found twice, not never.
-    waiting = subject_lines.waiting_of(connection, subject)
-    entries = sorted({*waiting, *subject_lines.entries_of(connection, subject)})
     size = 0 if checkpoint is None else Checkpoint.parse(checkpoint.text).size
-    query = (
-        sa.select(vs_entries.c.leaf, vs_entries.c.lines, vs_entries.c.outcomes, vs_log.c.position)
-        .join(vs_log, vs_log.c.entry == vs_entries.c.seq, isouter=True)
-        .where(vs_entries.c.seq.in_(sa.bindparam("entries", expanding=True)))
-        .order_by(vs_entries.c.seq)
-    )
-    for start in range(0, len(entries), _AT_ONCE):
-        rows = connection.execute(query, {"entries": entries[start : start + _AT_ONCE]}).all()
+    found = source.entries()
+    while rows := list(islice(found, _AT_ONCE)):
         places = [row.position for row in rows if row.position is not None and row.position < size]
         wanted = {node for place in places for part in merkle.inclusion_nodes(place, size) for node in part}
-        nodes = stored.nodes(connection, wanted)
+        nodes = source.nodes(wanted)
         if len(nodes) < len(wanted):
             raise ProofError("rows of the log's tree are missing: run audit verify")
         for row in rows:
-            proved = row.position is not None and row.position < size
-            hashes = tuple(merkle.inclusion_proof(row.position, size, nodes)) if proved else ()
-            index = row.position if proved else None
+            index = row.position if row.position is not None and row.position < size else None
+            hashes = () if index is None else tuple(merkle.inclusion_proof(index, size, nodes))
             yield from _of_entry(subject, last, row.leaf, row.lines, json.loads(row.outcomes), index, hashes)
 
 

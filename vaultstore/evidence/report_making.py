@@ -17,6 +17,9 @@ from vaultstore.audit import Line, build_entry
 from vaultstore.audit.log import AuditLog
 from vaultstore.errors import AccessDenied, ApprovalMissing, NotDisclosed, SubjectErased, SubjectRestricted
 from vaultstore.evidence.report import MAKING, Report, Words, build_report
+from vaultstore.evidence.report_source import FunctionSource, TableSource, ask_report
+from vaultstore.gate.claims import Claims
+from vaultstore.gate.refusals import refusal
 from vaultstore.grants import Grant
 from vaultstore.keys import Signer
 from vaultstore.records import pseudonyms, subjects
@@ -24,6 +27,7 @@ from vaultstore.records.cases import vs_case_subjects, vs_cases
 from vaultstore.records.entries import vs_entries
 from vaultstore.records.log import vs_pending
 from vaultstore.records.subjects import vs_subjects
+from vaultstore.signed_note import Note
 
 __all__ = ["DESK", "Maker", "Records", "make_report"]
 
@@ -80,6 +84,8 @@ def make_report(
     Raises SubjectErased, NotDisclosed (nobody is registered by this id, or the token does not reach them),
     ApprovalMissing (no case), SubjectRestricted, AccessDenied.
     """
+    if maker.grant is not None and engine.dialect.name == "postgresql":
+        return _by_functions(records, log.origin, engine, signer, words, subject, maker.grant)
     now = records.now
     with records.gate() as connection:
         state = subjects.lock(connection, subject.bytes)
@@ -90,7 +96,7 @@ def make_report(
     checkpoint = log.latest()
     with engine.connect() as connection:
         return build_report(
-            connection,
+            TableSource(connection, subject.bytes),
             subject,
             origin=log.origin,
             checkpoint=checkpoint,
@@ -101,48 +107,83 @@ def make_report(
         )
 
 
+def _by_functions(
+    records: Records,
+    origin: str,
+    engine: sa.Engine,
+    signer: Signer,
+    words: Words,
+    subject: uuid.UUID,
+    grant: Grant,
+) -> Report:
+    """The same by the database's functions: a service's login has no right to the log's tables."""
+    claims = Claims.of(grant)
+    answer = ask_report(engine, claims, subject)
+    if answer.code is not None:
+        raise _denied(answer.code, grant, subject) or refusal(answer.code, claims, "report on", f"subject {subject}")
+    return build_report(
+        FunctionSource(engine, claims, answer.entry),
+        subject,
+        origin=origin,
+        checkpoint=None if answer.checkpoint is None else Note.parse(answer.checkpoint),
+        last=answer.last,
+        now=records.now,
+        words=words,
+        signer=signer,
+    )
+
+
 def _denial(connection: sa.Connection, maker: Maker, subject: uuid.UUID, state: str | None) -> AccessDenied | None:
     """Why this maker gets no report of this subject, or None."""
-    if maker.grant is not None:
-        refused = _not_granted(connection, maker.grant, subject, state)
-        if refused is not None:
-            return refused
-    if state is None:
-        return NotDisclosed(f"no subject {subject} is registered", reason="subject.unknown", subject=subject)
-    if state == subjects.ERASED:
-        return SubjectErased(
-            f"subject {subject} was erased: the audit log no longer knows which lines were theirs, so there is no"
-            " report; the certificate of erasure is what there is",
-            reason="subject.erased",
-            subject=subject,
-        )
-    return None
+    grant = maker.grant
+    code = None if grant is None else _not_granted(connection, grant, subject, state)
+    if code is None and state in (None, subjects.ERASED):
+        code = "subject.unknown" if state is None else "subject.erased"
+    return None if code is None else _denied(code, grant, subject)
 
 
-def _not_granted(connection: sa.Connection, grant: Grant, subject: uuid.UUID, state: str | None) -> AccessDenied | None:
+def _not_granted(connection: sa.Connection, grant: Grant, subject: uuid.UUID, state: str | None) -> str | None:
+    """The code that refuses this grant, or None; vs_report on PostgreSQL does the same."""
     purpose, needs = grant.purpose, grant.purpose.requires
     if needs.subjects != "self" and purpose.name != DESK:
-        return AccessDenied(
-            f"{purpose.name} makes no reports: a member has their own, under a purpose with `subjects: self`, and"
-            f" {DESK} makes them for others",
-            reason="not.granted",
-            subject=subject,
-        )
+        return "not.granted"
     if (needs.subjects is not None or grant.subjects is not None) and subject not in (grant.subjects or ()):
-        return NotDisclosed(
-            f"the token does not name subject {subject}", reason="subject.not_named", subject=subject
-        )  # fmt: skip
+        return "subject.not_named"
     if needs.case and not _on_case(connection, grant, subject):
-        return ApprovalMissing(
-            f"no open case of {grant.actor.id} names subject {subject}", reason="case.missing", subject=subject
-        )
-    if state == subjects.RESTRICTED and not needs.sees_restricted:
-        return SubjectRestricted(
-            f"processing of subject {subject} is restricted, and {purpose.name} does not see that",
-            reason="subject.restricted",
-            subject=subject,
-        )
-    return None
+        return "case.missing"
+    return "subject.restricted" if state == subjects.RESTRICTED and not needs.sees_restricted else None
+
+
+def _denied(code: str, grant: Grant | None, subject: uuid.UUID) -> AccessDenied | None:
+    """The error of a code of ours; None for others."""
+    who, purpose = ("", "") if grant is None else (grant.actor.id, grant.purpose.name)
+    known: dict[str, tuple[type[AccessDenied], str]] = {
+        "not.granted": (
+            AccessDenied,
+            (
+                f"{purpose} makes no reports: a member has their own, under a purpose with `subjects: self`, and"
+                f" {DESK} makes them for others"
+            ),
+        ),
+        "subject.not_named": (NotDisclosed, f"the token does not name subject {subject}"),
+        "case.missing": (ApprovalMissing, f"no open case of {who} names subject {subject}"),
+        "subject.restricted": (
+            SubjectRestricted,
+            f"processing of subject {subject} is restricted, and {purpose} does not see that",
+        ),
+        "subject.unknown": (NotDisclosed, f"no subject {subject} is registered"),
+        "subject.erased": (
+            SubjectErased,
+            (
+                f"subject {subject} was erased: the audit log no longer knows which lines were theirs, so there is no"
+                " report; the certificate of erasure is what there is"
+            ),
+        ),
+    }
+    if code not in known:
+        return None
+    kind, text = known[code]
+    return kind(text, reason=code, subject=subject)
 
 
 def _on_case(connection: sa.Connection, grant: Grant, subject: uuid.UUID) -> bool:

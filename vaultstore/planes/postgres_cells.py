@@ -119,6 +119,8 @@ def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Itera
         found |= _WRITE if purpose.write else set()
         found |= _SEARCH if purpose.search else set()
         found |= {"vs_approve"} if purpose.approves else set()
+        desk = purpose.name == "privacy.request" or purpose.requires.subjects == "self"
+        found |= {"vs_report", "vs_report_lines", "vs_report_nodes"} if desk else set()
         if purpose.requires.sees_restricted and purpose.requires.sees_canaries:
             both = any(purpose.reads(model) & purpose.writes(model) for model in purpose.read)
             found |= {"vs_reindex", "vs_index_settle"} if both else set()

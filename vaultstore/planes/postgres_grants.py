@@ -45,6 +45,7 @@ _KEEPING: Mapping[str, frozenset[str]] = {
 }
 _REPLACE = frozenset({"vs_rekey_scopes", "vs_rekeyed"})  # in the transaction of the rows, as the purpose's role
 _SEARCH = frozenset({"vs_search", "vs_found"})
+_REPORT = frozenset({"vs_report", "vs_report_lines", "vs_report_nodes"})
 _JOURNAL = frozenset({"vs_standing", "vs_journal_hold", "vs_journal_done"})
 """How far the database has come, for whoever opens a store; and a journal in the login's own name, and no other's."""
 ERASURE: Final = "privacy.erasure"
@@ -162,6 +163,11 @@ def reindexes(purpose: Purpose) -> bool:
     return whole and any(purpose.writes(model) & purpose.reads(model) for model in purpose.write)
 
 
+def reports(purpose: Purpose) -> bool:
+    """Whether it has reports made: a member's own, or others' at the desk; vs_report knows that one by its name."""
+    return purpose.name == "privacy.request" or purpose.requires.subjects == "self"
+
+
 def erases(purpose: Purpose) -> bool:
     """Whether it erases: others' data at their request, or the actor's own."""
     return purpose.name == ERASURE or purpose.requires.subjects == "self"
@@ -176,6 +182,7 @@ def login_functions(bound: BoundPolicy, service: Service) -> frozenset[str]:
         found |= _SEARCH if purpose.search else frozenset()
         found |= {"vs_approve"} if purpose.approves else frozenset()
         found |= key_functions(purpose)
+        found |= _REPORT if reports(purpose) else frozenset()
         found |= _REINDEX if reindexes(purpose) else frozenset()
         found |= {"vs_erase"} if erases(purpose) else frozenset()
         found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else frozenset()
@@ -198,6 +205,8 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     "approvals": {
         "vs_requests": _kept(insert="id case_id purpose subjects requested_by requested_at expires_at"),
     },
+    # To plant canaries takes no look at those that are there: who could list them could leave them out of a leak.
+    "canaries": {"vs_canaries": _kept(insert="subject actor store planted_at")},
     "cases": {
         "vs_cases": _kept(
             "id kind assigned_to opened_at closed_at note", "id kind assigned_to opened_at closed_at note"

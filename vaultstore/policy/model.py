@@ -22,7 +22,7 @@ __all__ = [
 KEY_VERBS = ("rotate", "rewrap", "retire")
 """What a purpose may do for the upkeep of the categories' keys; with any of them it sees how the keys stand."""
 
-KEEPS = ("approvals", "cases", "consents", "jobs", "revocations", "states")
+KEEPS = ("approvals", "canaries", "cases", "consents", "jobs", "revocations", "states")
 """Records that a service may be trusted to keep: access requests, cases, consents, revocations, states of subjects."""
 
 

@@ -228,6 +228,7 @@ def test_who_may_have_a_report(
     mine, other = world.members(2, "contact")
     if purpose == DESK:
         world.policy.purposes[DESK] = made(DESK, requires=Requirements(case=True, subjects="named"))
+        world.ledger.publish(world.policy)
     if case:
         world.cases.open("request", assigned_to="ann", subjects=[mine, other], case_id="c-9")
     grant = world.grant(purpose, subjects=[mine if named else other], case="c-9" if case else None)
