@@ -22,6 +22,8 @@ __all__ = ["DumpWriter", "Header", "Reader", "note_text"]
 
 _FORMAT, _VERSION = "vaultstore-keyring", 1
 _LONGEST = 16 * 1024
+_MOST = 100_000
+"""Keys between two marks, which are held in memory together; a writer puts a mark behind 2,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Reader:
             content = self._content(raw[:-1])
             if isinstance(content, list):
                 rows.append(self._row(content))
+                if len(rows) > _MOST:
+                    raise ProofError(f"{self._place}: there is no mark in {_MOST:,} keys: this is no dump of ours")
             else:
                 self._mark(content)
                 yield rows

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -125,6 +128,64 @@ def test_an_empty_database_does_not_pass_for_a_store_that_has_a_journal(tmp_path
             journal=journal.file.path,
         )
     require_current(profile.store.parts.gate_engine, journal, None)
+
+
+def _die_before_the_commit(url: str, keys: str, journal: str, member: bytes) -> None:
+    with LocalKeys.open(keys) as own:
+        store = Store.open(url, keys=own, policy=Policy.load(SHIPPED_POLICY), models=Base, journal=journal)
+        append = FileJournal.append
+
+        def dying(self: FileJournal, kind: str, **facts: object) -> None:
+            append(self, kind, **facts)  # type: ignore[arg-type] # as it was called
+            os._exit(9)
+
+        FileJournal.append = dying  # type: ignore[assignment,method-assign] # in this process alone
+        store.subjects.erase(member, reason="asked for")
+
+
+def test_a_process_that_dies_between_its_line_and_its_commit_has_its_erasure_done_by_a_replay(
+    profile: Profile, tmp_path: Path
+) -> None:
+    [member], journal = profile.add_members(1), tmp_path / "apart" / "journal.jsonl"
+    context = multiprocessing.get_context("spawn")
+    key_file = str(profile.folder / "keys.json")
+    process = context.Process(target=_die_before_the_commit, args=(profile.url, key_file, str(journal), member.bytes))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    assert profile.store.subjects.state(member) == "active"
+    with pytest.raises(SettingsError, match=r"journal\.jsonl:2: the store has not applied its journal"):
+        open_again(profile, journal=journal)
+    with open_again(profile, journal=journal, replaying=True) as behind:
+        assert behind.journal.replay(operator="keeper").replayed.applied == {"erase": 1}
+    with open_again(profile, journal=journal) as store:
+        assert store.subjects.state(member) == "erased"
+        with store.engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM vs_keyring").scalar_one() == 0
+
+
+def test_a_members_file_that_was_restored_alone_loses_the_keys_of_the_erased_again(
+    profile: Profile, tmp_path: Path
+) -> None:
+    ids = profile.add_members(2)
+    journal = tmp_path / "journal.jsonl"
+    with (
+        closing(sqlite3.connect(profile.folder / "members.db")) as live,
+        closing(sqlite3.connect(tmp_path / "m")) as to,
+    ):
+        live.backup(to)
+    with open_again(profile, journal=journal) as store:
+        store.subjects.erase(ids[0], reason="asked for")
+    profile.store.close()
+    for path in profile.folder.glob("members.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "m", profile.folder / "members.db")
+    with open_again(profile, journal=journal, replaying=True) as behind:
+        outcome = behind.journal.replay(operator="keeper")
+        assert (outcome.replayed.applied.total(), outcome.replayed.leftovers) == (0, 1)
+        with behind.engine.connect() as connection:
+            query = "SELECT DISTINCT subject FROM vs_keyring"
+            assert list(connection.exec_driver_sql(query).scalars()) == [ids[1].bytes]
 
 
 def test_a_store_opened_to_be_replayed_takes_no_token(profile: Profile) -> None:
