@@ -74,7 +74,10 @@ EDITS = [
     (("purposes: [sales.outreach]", "purposes: [sales.outreach, care.complaint]"), "now serves care.complaint"),
     (("keeps: [revocations]", "keeps: [revocations, states]"), "now keeps states"),
     (
-        ("requires: {case: true", "replaces_keys: true\n    requires: {case: true"),
+        (
+            "requires: {case: true, approvals: 0, subjects: named}",
+            "replaces_keys: true\n    requires: {subjects: named, case: true, approvals: 0}",
+        ),
         "may now replace a subject's data keys",
     ),
     (("{categories: [sales_card], rows", "{categories: [match_card], rows"), "masked:sales_card -> masked:match_card"),

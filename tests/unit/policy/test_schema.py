@@ -28,7 +28,7 @@ UNSEEN = re.compile(
     r"unknown (category|role|purpose) "
     r"|(is a projection; it is written along|is no projection)"
     r"|is not from 0s to 3650d|timezone: unknown 'Asia/Shangai'"
-    r"|a second limit per"
+    r"|a second limit per|has to require"
 )
 
 
