@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaultstore.cli.common import console, dir_option
+from vaultstore.cli.common import Failure, console, dir_option
 
 if TYPE_CHECKING:
     from vaultstore.lifecycle.erasure import Erased
@@ -33,9 +33,11 @@ def erase_command(folder: Path, member: uuid.UUID, reason: str, out: Path | None
     """
     from vaultstore.cli.store import open_store
 
-    if not yes:
-        click.confirm(f"Erase {member}? Nothing brings it back", abort=True, err=True)
     with open_store(folder) as store:
+        if store.subjects.state(member) is None:
+            raise Failure(f"nobody is registered by the id {member}: is it spelled right?")
+        if not yes:
+            click.confirm(f"Erase {member}? Nothing brings it back", abort=True, err=True)
         erased = store.subjects.erase(member, reason=reason, operator=name or getpass.getuser())
         _tell(erased)
         if out is not None:
@@ -73,8 +75,11 @@ def _tell(erased: Erased) -> None:
                     columns = f": {', '.join(each['columns'])}" if each.get("columns") else ""
                     out.print(f"  {each['rows']:,} of {each['model']} {verb}{columns}")
         out.print(f"  {first['log']['lines']:,} lines taken out of the audit log")
+        kept: dict[tuple[str, str], list[str]] = {}
         for each in first["kept"]:
-            out.print(f"  kept: {each['model']}.{each['column']}, {each['because']}")
+            kept.setdefault((each["model"], each["because"]), []).append(each["column"])
+        for (model, why), columns in kept.items():
+            out.print(f"  kept of {model}: {', '.join(columns)}: {why}")
         for each in first["not_declared"]:
             out.print(f"  not declared, so still there: {each['model']}: {', '.join(each['columns'])}")
     for each in erased.held:
