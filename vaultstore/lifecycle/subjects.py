@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.grants import Grant
 from vaultstore.lifecycle import erasure, restriction
 from vaultstore.lifecycle.erasure import Erased
+from vaultstore.lifecycle.jobs import Jobs, OnProgress, Summary
 from vaultstore.lifecycle.journal import NoJournal
-from vaultstore.lifecycle.parts import Parts, Token, token_of
+from vaultstore.lifecycle.parts import Opener, Parts, Token, token_of
 from vaultstore.lifecycle.records import Registry, Subject, id_of, key_of
 from vaultstore.orm.erasing import plan_of
 from vaultstore.orm.role import operators_only
@@ -57,14 +60,44 @@ class Subjects:
         """Lift a restriction; see `restrict`. A member's own token can't: silent accounts are taken over first."""
         self._change(subject, reason, token, operator, lifted=True)
 
+    def isolate_dormant(
+        self,
+        inactive_for: timedelta,
+        *,
+        operator: str = "operator",
+        dry_run: bool = False,
+        workers: int = 1,
+        executor: Executor | None = None,
+        opener: Opener | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Summary:
+        """Restrict the members who were not seen for so long, as a bulk job; those who can't be are in the summary.
+
+        The model says in `__activity__` when a member was last seen: ``("last_login", "created_at")`` goes by the
+        second where the first is NULL. Who is restricted, erased or a canary is passed over. For operators. With
+        `dry_run` nothing is changed, and `rows` says how many it would look at.
+        """
+        parts = self._parts
+        if parts is None:
+            raise UnsupportedOperation("without a store there are no members to look at")
+        if inactive_for <= timedelta(0):
+            raise UnsupportedOperation("how long members were silent is more than nothing")
+        if executor is not None and opener is None and not isinstance(executor, ThreadPoolExecutor):
+            raise UnsupportedOperation("an executor of other processes takes an opener, which opens the store there")
+        from vaultstore.lifecycle.isolation import KIND, Isolate, count_dormant
+
+        work = Isolate(inactive_for, operator, opener, None if opener and executor else parts)
+        with operators_only("look at every member"):
+            if dry_run:
+                return Summary("", KIND, work.about, count_dormant(parts, inactive_for), 0, 0, (), False, 0.0)
+            return Jobs(parts.engine).run(work, workers=workers, executor=executor, on_progress=on_progress)
+
     def history(self, subject: Subject) -> list[StateChange]:
         """Every state that a subject was in, oldest first, with reasons."""
         with self._registry.gate() as connection:
             return states.history(connection, key_of(subject))
 
-    def erase(
-        self, subject: Subject, *, reason: str, token: Token | None = None, operator: str = "operator"
-    ) -> Erased:
+    def erase(self, subject: Subject, *, reason: str, token: Token | None = None, operator: str = "operator") -> Erased:
         """Erase a subject for ever: data keys, blind indexes, what the models declare, lines of the audit log.
 
         This is crypto-shredding: no value sealed under those keys opens again, in no backup of the rows either. What an

@@ -50,6 +50,7 @@ class Member(Base):
 
     __tablename__ = "members"
     __subject__ = "id"
+    __activity__ = ("last_login", "created_at")
     __erasure__ = OnErasure(
         clear={"nickname": "", "gender": "", "city": "", "grade": "", "last_login": None},
         keep={"store": _BOOKS, "created_at": _BOOKS},

@@ -38,13 +38,14 @@ class EncryptedModel:
     that data keys are also bound to (a conversation), and `__row_key__` a unique UUID column that stands for the row
     instead of the primary key. All of them are set by the client and never change. A model without encrypted fields may
     name a subject too: its rows are then restricted and erased with it. `__erasure__` says what becomes of the clear
-    columns when the subject is erased.
+    columns when the subject is erased, and `__activity__` which columns say when a member was last seen.
     """
 
     __subject__: ClassVar[str]
     __key_scope__: ClassVar[str]
     __row_key__: ClassVar[str]
     __erasure__: ClassVar[OnErasure]
+    __activity__: ClassVar[str | tuple[str, ...]]
 
     def __getstate__(self) -> dict[str, Any]:
         # What copies and pickles get: ciphertext. An assigned value that is not sealed refuses, in Cell.__reduce__.

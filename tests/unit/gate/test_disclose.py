@@ -262,7 +262,7 @@ def test_each_subject_is_judged_alone_and_the_entry_tells_of_each(world: World) 
     assert entry.content["counts"] == {"subjects": 5, "disclosed": 1}
     assert [(line.subject, line.number, line.outcome) for line in entry.lines] == [
         (fine, 2, "disclosed"),
-        (restricted, 2, "subject.restricted"),
+        (restricted, 3, "subject.restricted"),  # its restriction was the second
         (bytes(16), 0, "subject.erased"),
         (unnamed, 2, "subject.not_named"),
         (unknown, 0, "subject.unknown"),
