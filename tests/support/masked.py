@@ -18,7 +18,17 @@ from vaultstore.keys import Keys
 from vaultstore.masks import Mask
 from vaultstore.testing import OpenBaoServer
 
-__all__ = ["OPERATOR", "REVIEWERS", "Place", "Release", "embedded_place", "rebuild_token", "release", "standard_place"]
+__all__ = [
+    "OPERATOR",
+    "REVIEWERS",
+    "Place",
+    "Release",
+    "embedded_place",
+    "in_another_process",
+    "rebuild_token",
+    "release",
+    "standard_place",
+]
 
 OPERATOR = Actor("op-1", role="operator")
 REVIEWERS = (Actor("au-1", role="auditor"), Actor("au-2", role="auditor"))
@@ -116,6 +126,15 @@ def embedded_place(folder: Path) -> Iterator[Place]:
     keys = LocalKeys.open(folder / "keys.json")
     yield Place(f"sqlite:///{folder / 'people.db'}", keys)
     keys.close()
+
+
+@contextmanager
+def in_another_process(folder: str, last: int) -> Iterator[Store]:
+    """The embedded store as a worker in another process opens it: its keys, its file, the new release's mask."""
+    with embedded_place(Path(folder)) as place:
+        models = release(masks.keep(last=last))
+        with Store.open(place.url, keys=place.keys, policy=Policy.parse(POLICY), models=models.base) as store:
+            yield store
 
 
 @contextmanager

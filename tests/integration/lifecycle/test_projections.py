@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.support.masked import (
     Place,
     Release,
     embedded_place,
+    in_another_process,
     rebuild_token,
     release,
     standard_place,
@@ -100,6 +102,19 @@ def test_keys_with_a_scope_are_kept_apart(place: Place) -> None:
         assert (summary.done, summary.failed) == (20, 0)
         with store.session(store.issue(SELLER, "sales")) as session:
             assert {str(n.text)[:2] for n in session.scalars(select(other.note))} == {"te"}
+
+
+def test_workers_in_other_processes_open_the_store_themselves(embedded: Place, tmp_path: Path) -> None:
+    with embedded.store(OLD) as store:
+        fill(store, OLD, 40)
+    with embedded.store(NEW) as store:
+        opener = partial(in_another_process, str(tmp_path), 2)
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+            summary = store.projections.rebuild(
+                "Person", "contact", rebuild_token(store), workers=2, executor=executor, opener=opener
+            )
+        assert (summary.done, summary.failed, states(store)["Person.phone"]) == (40, 0, "current")
+        assert all(c is None or not c[-4:].isdigit() for c in cards(store, NEW))
 
 
 def test_rows_without_a_mask_are_found(embedded: Place) -> None:
