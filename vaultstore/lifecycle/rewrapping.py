@@ -27,8 +27,8 @@ from vaultstore.records.key_versions import Bound, HeldWrap
 
 __all__ = ["CHUNK", "RewrapWork", "grant_of", "keeping_of"]
 
-CHUNK = 1500
-"""Wraps of a chunk: ten requests of a stock key service's batch."""
+CHUNK = 3000
+"""Wraps of a chunk: twenty requests of a stock key service's batch."""
 
 _AHEAD = 2
 """Chunks that are begun before the one at hand is written down: memory holds no more than these."""

@@ -10,10 +10,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
+from tests.support.applied import BOSS, Person, applied
+from tests.support.applied import POLICY as OFFICE
 from tests.support.postgres_login import PRIVILEGE, claims, connected, running, state_of
 from tests.support.postgres_plane import PostgresWorld, bind
 from tests.support.postgres_store import applied_store, number
+from vaultstore import Actor
+from vaultstore.errors import AccessDenied
 from vaultstore.gate.claims import Claims
 from vaultstore.records.plane import RolePlane
 from vaultstore.testing import PostgresServer
@@ -215,3 +220,40 @@ def test_whose_pages_are_out_is_forgotten_when_they_come_back(store: PostgresWor
         connection.commit()
         committed(store, "rewrap", said)
         assert connection.execute("SELECT count(*) FROM vs_rewraps").fetchone() == (1,)
+
+
+UPKEEP = """\
+  upkeep:
+    {description: keep keys, label: essential.service.security, basis: legal_obligation, roles: [operator],
+     keeps_keys: [rotate, rewrap, retire]}
+"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_service_of_key_upkeep_does_all_of_it_under_the_plane_and_no_other_does(
+    postgres: PostgresServer, strict: bool
+) -> None:
+    policy = OFFICE.replace("services:\n", "services:\n  keeper: {description: k, purposes: [upkeep], keeps: [jobs]}\n")
+    policy = policy.replace("purposes:\n  enter:", f"purposes:\n{UPKEEP}  enter:")
+    with applied(postgres, policy, strict=strict) as place:
+        issuing = place.open("issuer", postgres_strict=strict) if strict else place.operator
+        office, keeper = place.open("office", postgres_strict=strict), place.open("keeper", postgres_strict=strict)
+        with office.begin(issuing.issue(BOSS, "enter")) as session:
+            session.add_all(Person(city="Shanghai", phone=f"1381234000{n}") for n in range(5))
+        token = issuing.issue(Actor("operator-1", role="operator"), "upkeep")
+        assert keeper.keyring.rotate("contact", token) == 2
+        [summary] = keeper.keyring.rewrap("contact", token, workers=2)
+        assert (summary.done, summary.failed) == (5, 0)
+        assert keeper.keyring.retire("contact", token) == 2
+        found = {key.category: key.wraps for key in keeper.keyring.status(token)}
+        assert (found["contact"], found["profile"], found["card"]) == ({2: 5}, {}, {1: 5})
+        for action in (
+            lambda: office.keyring.rotate("contact", token),
+            lambda: office.keyring.rewrap("contact", token),
+            lambda: office.keyring.retire("contact", token),
+            lambda: office.keyring.status(token),
+        ):
+            with pytest.raises(AccessDenied):
+                action()
+        with office.session(issuing.issue(BOSS, "all")) as session:
+            assert sorted(p.phone for p in session.scalars(select(Person))) == [f"1381234000{n}" for n in range(5)]
