@@ -26,6 +26,7 @@ _KINDS = {
     "found": "a search found you",
     "withhold": "a request that had been let in was refused after all",
     "report": "a report like this one was made",
+    "reindex": "the key by which you are looked up was changed",
     "rekey": "your data was sealed under new keys, and the old ones were destroyed",
 }
 _OUTCOMES = {
@@ -33,6 +34,7 @@ _OUTCOMES = {
     "sealed": "written",
     "found": "found",
     "reported": "made",
+    "reindexed": "done",
     "rekeyed": "done",
     "not.granted": "refused: the purpose does not reach this",
     "not.admitted": "refused: more was asked for than was let in",

@@ -92,19 +92,19 @@ class IndexSteps:
         """The versions, for who keeps keys."""
         with self._step(claims) as step:
             closure, code = step.ready(lambda c: bool(c.keeps_keys), reads=False)
-            return step.refuse("keys", code, {}) if closure is None else Admission("", versions=step.versions())
+            return step.refuse("rotate", code, {}) if closure is None else Admission("", versions=step.versions())
 
     def rotate_index(self, claims: Claims, index: str, place: Place, version: int) -> Admission:
         """Let rows be written with digests of `version` from now on. The lock waits for who writes any right now."""
         with self._members.begin(), self._step(claims) as step:
             closure, code = step.ready(lambda c: "rotate" in c.keeps_keys, reads=False)
             if closure is None:
-                return step.refuse("keys", code, {"version": version})
+                return step.refuse("rotate", code, {"version": version})
             versions = step.versions().get(index, FIRST)
             if versions.next is not None or version <= versions.current:
-                return step.refuse("keys", "index.rotating", {"version": version}, field=index)
+                return step.refuse("rotate", "index.rotating", {"version": version}, field=index)
             index_versions.set_versions(step.cursor, index, Versions(versions.current, version), place, step.now)
-            entry = step.write("keys", "rotating", {"version": version}, field=index)
+            entry = step.write("rotate", "rotating", {"version": version}, field=index)
             return Admission(entry, versions=step.versions())
 
     def finish_index(self, claims: Claims, index: str) -> Admission:
@@ -112,13 +112,13 @@ class IndexSteps:
         with self._step(claims) as step:
             closure, code = step.ready(lambda c: "retire" in c.keeps_keys, reads=False)
             if closure is None:
-                return step.refuse("keys", code, {})
+                return step.refuse("retire", code, {})
             versions, place = step.versions().get(index, FIRST), index_versions.held_at(step.cursor, index)
             if versions.next is not None and place is not None:
                 if not index_versions.settled(step.cursor, index):
-                    return step.refuse("keys", "index.unsettled", {"version": versions.next}, field=index)
+                    return step.refuse("retire", "index.unsettled", {"version": versions.next}, field=index)
                 index_versions.set_versions(step.cursor, index, Versions(versions.next), place, step.now)
-            entry = step.write("keys", "rotated", {"version": versions.written}, field=index)
+            entry = step.write("retire", "rotated", {"version": versions.written}, field=index)
             return Admission(entry, versions=step.versions())
 
 

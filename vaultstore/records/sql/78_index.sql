@@ -210,7 +210,7 @@ BEGIN
         END;
     END IF;
     IF live.code IS NOT NULL THEN
-        RETURN @schema@.vsx_refuse(claims, 'keys', live.code, '{}', NULL, '{}', NULL);
+        RETURN @schema@.vsx_refuse(claims, 'rotate', live.code, '{}', NULL, '{}', NULL);
     END IF;
     RETURN jsonb_build_object('entry', '', 'versions', @schema@.vsx_index_versions());
 END
@@ -249,7 +249,7 @@ BEGIN
         END IF;
     END IF;
     IF live.code IS NOT NULL THEN
-        RETURN @schema@.vsx_refuse(claims, 'keys', live.code, counts, NULL, '{}', index);
+        RETURN @schema@.vsx_refuse(claims, 'rotate', live.code, counts, NULL, '{}', index);
     END IF;
     -- Writers have it compared with digests of theirs: nothing but an index and its row keys.
     IF NOT EXISTS (
@@ -268,7 +268,7 @@ BEGIN
         column_name = excluded.column_name, key_name = excluded.key_name, changed_at = excluded.changed_at,
         settled_at = NULL;
     RETURN jsonb_build_object('entry', @schema@.vsx_write(
-        claims, gen_random_uuid()::text, 'keys', 'rotating', counts, NULL, '{}', index,
+        claims, gen_random_uuid()::text, 'rotate', 'rotating', counts, NULL, '{}', index,
         ''::bytea, '{}', @schema@.vsx_root('{}')
     ), 'versions', @schema@.vsx_index_versions());
 END
@@ -296,13 +296,13 @@ BEGIN
         live.code := 'index.unsettled';
     END IF;
     IF live.code IS NOT NULL THEN
-        RETURN @schema@.vsx_refuse(claims, 'keys', live.code, counts, NULL, '{}', index);
+        RETURN @schema@.vsx_refuse(claims, 'retire', live.code, counts, NULL, '{}', index);
     END IF;
     UPDATE @schema@.vs_index_versions v
     SET current = v.next, next = NULL, settled_at = NULL, changed_at = clock_timestamp()
     WHERE v.name = index AND v.next IS NOT NULL;
     RETURN jsonb_build_object('entry', @schema@.vsx_write(
-        claims, gen_random_uuid()::text, 'keys', 'rotated', counts, NULL, '{}', index,
+        claims, gen_random_uuid()::text, 'retire', 'rotated', counts, NULL, '{}', index,
         ''::bytea, '{}', @schema@.vsx_root('{}')
     ), 'versions', @schema@.vsx_index_versions());
 END
