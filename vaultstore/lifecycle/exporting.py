@@ -15,12 +15,10 @@ from sqlalchemy.exc import ProgrammingError
 
 from vaultstore.audit.log import SIGNING_KEY
 from vaultstore.errors import AccessDenied, BudgetExhausted, DecryptionError, KeyServiceError, SettingsError
-from vaultstore.gate.claims import Claims
-from vaultstore.gate.refusals import denial, refusal
 from vaultstore.grants import Grant
 from vaultstore.lifecycle.parts import Parts, Token, token_of
 from vaultstore.lifecycle.portable import FORMAT, clear_columns, kinds_of, written
-from vaultstore.lifecycle.rights import refuse
+from vaultstore.lifecycle.rights import reach, refuse
 from vaultstore.orm import PurposeSession
 from vaultstore.orm.registry import FieldInfo, ModelInfo
 from vaultstore.orm.role import NOT_PRIVILEGED, sqlstate
@@ -63,26 +61,16 @@ def write_export(out: BinaryIO, parts: Parts, subject: uuid.UUID, token: Token) 
     """
     grant = parts.verify(token_of(token))
     models = [info for info in parts.models if info.subject_key]
-    _admit(parts, grant, models, subject)
+    _admit(parts, grant, subject)
     return _Writing(out, parts, subject, token, grant, models).whole()
 
 
-def _admit(parts: Parts, grant: Grant, models: list[ModelInfo], subject: uuid.UUID) -> None:
+def _admit(parts: Parts, grant: Grant, subject: uuid.UUID) -> None:
     """Raise unless the token is for making copies and reaches the subject, with the gate's word and entry for it."""
     parts.gate.check(grant)
-    purpose = grant.purpose
-    read = {info.name: purpose.reads(info.name, *info.bases) for info in models}
-    model = next((info.name for info in models if read[info.name]), None)
-    if model is None or (purpose.requires.subjects != "self" and purpose.name != DESK):
+    if grant.purpose.requires.subjects != "self" and grant.purpose.name != DESK:
         refuse(parts, grant, "Export", ())
-    assert model is not None
-    claims = Claims.of(grant)
-    admission = parts.ledger.admit(claims, model, sorted(read[model]), [subject.bytes])
-    what = f"{', '.join(sorted(read[model]))} of {model}"
-    if admission.code is not None:
-        raise refusal(admission.code, claims, "read", what)
-    for named, code in admission.refused.items():
-        raise denial(code, claims, "read", what, named)
+    reach(parts, grant, subject)
 
 
 @dataclass(slots=True)

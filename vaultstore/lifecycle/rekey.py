@@ -21,7 +21,7 @@ from vaultstore.gate.rekeying import Overtaken, Part, admit, key_scopes, prepare
 from vaultstore.grants import Grant
 from vaultstore.lifecycle.parts import Parts, Token, token_of
 from vaultstore.lifecycle.rekey_rows import NotWhole, OldKeys, ScopeRows, Sealing, rows_of
-from vaultstore.lifecycle.rights import refuse
+from vaultstore.lifecycle.rights import reach, refuse
 from vaultstore.orm.registry import ModelInfo
 
 __all__ = ["Rekeyed", "SubjectKeys"]
@@ -68,6 +68,7 @@ class SubjectKeys:
         self._parts.gate.check(grant)
         if not grant.purpose.replaces_keys:
             refuse(self._parts, grant, "Keys", ())
+        reach(self._parts, grant, subject)
         return _Rotation(self._parts, grant, subject, token).whole()
 
 
@@ -170,7 +171,8 @@ class _Rotation:
                 continue
             opened.cache.drop_subjects({self.subject.bytes})
             for model, count in counts.items():
-                self.rows[model] = self.rows.get(model, 0) + count
+                if count:
+                    self.rows[model] = self.rows.get(model, 0) + count
             return len(keys), sum(one.destroyed for one in replaced)
         raise NotWhole("others write it all the time: try again when it is quieter")
 

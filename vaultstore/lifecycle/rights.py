@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection
 
 from vaultstore.gate.claims import Claims
-from vaultstore.gate.refusals import refusal
+from vaultstore.gate.refusals import denial, refusal
 from vaultstore.grants import Grant
 from vaultstore.lifecycle.parts import Parts
 
-__all__ = ["refuse", "require"]
+__all__ = ["reach", "refuse", "require"]
 
 
 def require(parts: Parts, grant: Grant, lineage: Collection[str], categories: Collection[str], *, write: bool) -> None:
@@ -24,6 +25,21 @@ def require(parts: Parts, grant: Grant, lineage: Collection[str], categories: Co
         refuse(parts, grant, model, wanted)
     if write and not wanted <= purpose.writes(*lineage):
         refuse(parts, grant, model, wanted, write=True)
+
+
+def reach(parts: Parts, grant: Grant, subject: uuid.UUID) -> None:
+    """Raise unless the token reaches a subject: the gate decides and audits it as it does the reading that follows.
+
+    It counts as that reading: a subject is charged once.
+    """
+    found = ((info, grant.purpose.reads(info.name, *info.bases)) for info in parts.models if info.subject_key)
+    model, categories = next(((info.name, sorted(read)) for info, read in found if read), ("", []))
+    claims, what = Claims.of(grant), f"{', '.join(categories)} of {model}"
+    admission = parts.ledger.admit(claims, model, categories, [subject.bytes])
+    if admission.code is not None:
+        raise refusal(admission.code, claims, "read", what)
+    for named, code in admission.refused.items():
+        raise denial(code, claims, "read", what, named)
 
 
 def refuse(parts: Parts, grant: Grant, model: str, categories: Collection[str], *, write: bool = False) -> None:

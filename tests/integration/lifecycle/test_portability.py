@@ -99,7 +99,7 @@ def test_a_member_gets_everything_that_is_kept_of_them(profile: Profile) -> None
     copy = store.portability.export(mine, own_token(store, mine))
     bundle, content = copy.read(), json.loads(copy.data)
     assert content["format"] == "vaultstore/export/v1"
-    assert content["counts"] == {"Member": 1, "ChatMessage": 3, "ProfileView": 1}
+    assert {m: n for m, n in content["counts"].items() if n} == {"Member": 1, "ChatMessage": 3, "ProfileView": 1}
     [row] = bundle.rows["Member"]
     assert (row["phone"], row["monthly_income"], row["birth_date"]) == ("13800000000", "12000.50", "1988-02-29")
     assert (row["nickname"], row["height_cm"], row["id_number"]) == ("nick-0", 168, None)
@@ -246,7 +246,7 @@ def test_a_copy_comes_back_as_it_was(profile: Profile) -> None:
     copy = store.portability.export(mine, own_token(store, mine))
     moved(profile, mine)
     done = store.portability.import_(copy.data, profile.token(REGISTRAR, "registration"), leave_out=True)
-    assert (done.rows, done.identical) == ({"Member": 1}, False)
+    assert ({m: n for m, n in done.rows.items() if n}, done.identical) == ({"Member": 1}, False)
     assert done.left["ChatMessage"] == "purpose registration does not write its rows"
     again = store.portability.export(mine, own_token(store, mine))
     assert again.read().rows == copy.read().rows

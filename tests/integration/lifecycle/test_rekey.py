@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from tests.support.profiles import MATCHMAKER, Profile, embedded
 from vaultstore import Actor, Store
-from vaultstore.errors import AccessDenied, ApprovalMissing, DecryptionError
+from vaultstore.errors import AccessDenied, ApprovalMissing, DecryptionError, SubjectErased, SubjectRestricted
 from vaultstore.gate.claims import Claims
 from vaultstore.members.ids import conversation_id
 from vaultstore.members.models import ChatMessage, Member, ProfileView
@@ -178,6 +178,73 @@ def test_writers_meanwhile_lose_nothing(profile: Profile) -> None:
     assert sorted(m["body"] for m in copy_of(store, mine)["ChatMessage"]) == sorted(sent)
 
 
+def test_a_key_that_came_in_between_begins_the_scope_anew(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaultstore.lifecycle import rekey
+
+    store = profile.store
+    [mine] = profile.add_members(1)
+    prepare, done = rekey.prepare, []
+
+    def and_then_somebody_writes(*args: Any) -> Any:
+        if not done:
+            done.append(True)
+            with store.begin(own_token(store, mine)) as session:
+                session.get(Member, mine).email = "new@example.com"
+        return prepare(*args)
+
+    monkeypatch.setattr(rekey, "prepare", and_then_somebody_writes)
+    token, old = rekey_token(store, mine), keys(store, mine)
+    result = store.subject_keys.rotate(mine, token)
+    assert result.left == {}
+    assert not old & keys(store, mine)
+    assert copy_of(store, mine)["Member"][0]["email"] == "new@example.com"
+
+
+def test_a_stop_between_scopes_loses_nothing_and_the_next_run_does_the_rest(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vaultstore.lifecycle.rekey_rows import ScopeRows
+
+    store = profile.store
+    mine, other, third = profile.add_members(3)
+    chat(profile, mine, other, "one")
+    chat(profile, mine, third, "two")
+    before, old = copy_of(store, mine), keys(store, mine)
+    token, seal, calls = rekey_token(store, mine), ScopeRows.seal, []
+
+    def stopped(rows: Any, connection: Any, info: Any, sealings: Any) -> int:
+        count = seal(rows, connection, info, sealings)
+        calls.append(info.name)
+        if calls.count("ChatMessage") == 2:
+            raise KeyboardInterrupt
+        return count
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScopeRows, "seal", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            store.subject_keys.rotate(mine, token)
+    half = keys(store, mine)
+    assert old & half
+    assert old - half
+    assert copy_of(store, mine) == before
+    store.subject_keys.rotate(mine, token)
+    assert not old & keys(store, mine)
+    assert copy_of(store, mine) == before
+
+
+def test_the_destroyed_wraps_are_in_no_file(small: Profile) -> None:
+    store = small.store
+    mine, other = small.add_members(2)
+    query = sa.select(vs_keyring.c.wrapped).where(vs_keyring.c.subject == mine.bytes)
+    with store.engine.connect() as connection:
+        wraps = [wrap.encode() for wrap in connection.scalars(query)]
+    store.subject_keys.rotate(mine, rekey_token(store, mine))
+    files = [path.read_bytes() for path in small.folder.iterdir() if path.is_file()]
+    assert len(wraps) > 5
+    assert not any(wrap in data for wrap in wraps for data in files)
+    assert len(keys(store, other)) > 5
+
+
 def test_a_reader_with_warm_keys_goes_on(small: Profile) -> None:
     store = small.store
     [mine] = small.add_members(1)
@@ -240,15 +307,20 @@ def test_it_takes_two_approvals_and_the_very_subject(profile: Profile) -> None:
     assert keys(store, mine) | keys(store, other) == old
 
 
-def test_an_erased_member_has_no_keys_to_replace(small: Profile) -> None:
+def test_erased_and_restricted_members_are_refused(small: Profile) -> None:
     store = small.store
-    [mine] = small.add_members(1)
-    token = rekey_token(store, mine)
-    store.subjects.erase(mine, reason="asked for")
-    done = store.subject_keys.rotate(mine, token) if not keys(store, mine) else None
-    assert done is not None
-    assert (done.keys, done.rows) == (0, {})
-    assert keys(store, mine) == set()
+    gone, resting = small.add_members(2)
+    for who in (gone, resting):
+        token = rekey_token(store, who)
+        old = keys(store, who)
+        if who == gone:
+            store.subjects.erase(gone, reason="asked for")
+            old = set()
+        else:
+            store.subjects.restrict(resting, reason="in dispute")
+        with pytest.raises(SubjectErased if who == gone else SubjectRestricted):
+            store.subject_keys.rotate(who, token)
+        assert keys(store, who) == old
 
 
 # What a process can try that has taken over a service's login and one of its tokens.
