@@ -105,16 +105,20 @@ def replay_command(folder: Path, files: tuple[Path, ...], dry_run: bool, name: s
 
 @journal_group.command("lost")
 @dir_option
+@click.argument("journals", nargs=-1, metavar="[JOURNAL]...")
 @click.option("--yes", is_flag=True, help="Do it: what stood in that journal alone is not done again by any replay.")
 @_AS
-def lost_command(folder: Path, yes: bool, name: str | None) -> None:
-    """Give up a journal whose file is gone for good, so that the store opens and begins a new one. It is audited."""
+def lost_command(folder: Path, journals: tuple[str, ...], yes: bool, name: str | None) -> None:
+    """Give up a journal whose file is gone for good, so that the store opens and begins a new one. It is audited.
+
+    JOURNAL is the id of a service's, as it asks for it; without one it is the store's own.
+    """
     from vaultstore.cli.store import open_store
 
     if not yes:
         raise click.UsageError("look for the file first, where copies of it are kept; then say --yes")
     with open_store(folder, replaying=True) as store:
-        lost = store.journal.give_up(operator=name or getpass.getuser())
+        lost = store.journal.give_up(journals, operator=name or getpass.getuser())
     for journal in lost:
         click.echo(f"given up: journal {journal}")
     if not lost:

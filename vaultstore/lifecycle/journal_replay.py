@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -85,8 +85,14 @@ class Replaying:
         """Note that the line is applied."""
         assert self._doing is not None
         head, line = self._doing
-        records.hold(connection, head.journal, head.line.position, head.keeper)
-        records.done(connection, head.journal, line.position)
+        records.replayed(connection, head.journal, head.keeper, head.line.position, line.position, self._lost_at(head))
+
+    def _lost_at(self, head: Head) -> datetime | None:
+        """Not None for an operators' journal that is not the settings' own: replayed once, and not asked for again."""
+        if head.keeper is not None:
+            return None
+        own = None if self.own is None else self.own.head()
+        return None if own is not None and own.journal == head.journal else datetime.now(UTC)
 
 
 def missing(parts: Parts, journals: Iterable[FileJournal]) -> list[tuple[FileJournal, Head, list[Line]]]:

@@ -129,8 +129,10 @@ class Journals:
             done = replay(self._facades, parts.journal, journals, on_line)
             return Outcome(done, self._write_down(done, parts.journal.kept, operator), torn)
 
-    def give_up(self, *, operator: str) -> list[str]:
+    def give_up(self, journals: Sequence[str] = (), *, operator: str) -> list[str]:
         """Give up as lost every journal that the store asks for and whose file is not there; their ids.
+
+        `journals` names them instead: a service's, by the id that it asks for.
 
         What stood in them alone is not done again by any replay. It is audited. The next line begins a new journal.
         """
@@ -138,7 +140,7 @@ class Journals:
         journal, _ = _held(parts.journal)
         standing, head = standing_of(parts.gate_engine), None if journal is None else journal.head()
         known = set() if standing is None else set(standing.journals)
-        lost = sorted(known - ({head.journal} if head else set()))
+        lost = sorted({*journals} or known - ({head.journal} if head else set()))
         with operators_only("give a journal up"), parts.ledger.gate() as connection:
             if lost:
                 records.forget(connection, lost, parts.now)

@@ -23,6 +23,7 @@ __all__ = [
     "forget",
     "hold",
     "position",
+    "replayed",
     "restored",
     "save_restored",
     "standing",
@@ -91,7 +92,8 @@ def standing(connection: sa.Connection) -> Standing | None:
     if not {"vs_journal", "vs_restored", "vs_log"} <= names:
         return None
     c = vs_journal.c
-    rows = connection.execute(sa.select(c.journal, c.number, c.hash, c.ends).where(c.lost_at.is_(None)))
+    mine = c.lost_at.is_(None) & c.keeper.is_(None)
+    rows = connection.execute(sa.select(c.journal, c.number, c.hash, c.ends).where(mine))
     last: int | None = connection.exec_driver_sql("SELECT max(position) FROM vs_log").scalar_one()
     journals = {name: Position(number, hashed, ends) for name, number, hashed, ends in rows}
     return Standing(0 if last is None else last + 1, None, journals, frozenset(restored(connection)))
@@ -129,6 +131,25 @@ def done(connection: sa.Connection, journal: str, at: Position) -> None:
         return
     values = {"number": at.number, "hash": at.hash, "ends": at.ends}
     connection.execute(vs_journal.update().where(vs_journal.c.journal == journal).values(**values))
+
+
+def replayed(
+    connection: sa.Connection,
+    journal: str,
+    keeper: str | None,
+    begins: Position,
+    at: Position,
+    lost_at: datetime | None,
+) -> None:
+    """Write down that any journal is applied up to a line. For operators.
+
+    `lost_at`, for one that the database does not know yet: it is not to be asked for.
+    """
+    new = {"journal": journal, "keeper": keeper, "number": begins.number, "hash": begins.hash, "ends": begins.ends}
+    connection.execute(insert_new(connection, vs_journal), [new | {"lost_at": lost_at}])
+    further = (vs_journal.c.journal == journal) & (vs_journal.c.number < at.number)
+    columns = {"number": at.number, "hash": at.hash, "ends": at.ends}
+    connection.execute(vs_journal.update().where(further).values(**columns))
 
 
 def position(connection: sa.Connection, journal: str) -> Position | None:

@@ -17,6 +17,7 @@ from vaultstore.audit.checkpoint import Checkpoint
 from vaultstore.audit.log import note_keys
 from vaultstore.audit.verify import verify_log
 from vaultstore.evidence.publish import to_folder
+from vaultstore.lifecycle.journal_file import JournalFile
 from vaultstore.lifecycle.journals import Outcome
 from vaultstore.members.models import Member
 
@@ -154,6 +155,34 @@ def test_a_whole_backup_does_not_open_before_the_journal_is_replayed(backups: Ba
             with opened.engine.connect() as connection:
                 held = connection.exec_driver_sql("SELECT count(DISTINCT subject) FROM vs_keyring").scalar_one()
             assert held == 3
+
+
+def test_journals_of_services_and_of_before_are_replayed_too_and_not_asked_for(
+    backups: Backups, tmp_path: Path
+) -> None:
+    profile, store = backups.profile, backups.profile.store
+    ids = profile.add_members(3)
+    origin, now = store.parts.origin, datetime.now(UTC)
+    service, former = JournalFile(tmp_path / "service.jsonl"), JournalFile(tmp_path / "former.jsonl")
+    for file, keeper, member in ((service, "vs_s_app", ids[0]), (former, None, ids[1])):
+        head = file.begin(origin, keeper, now)
+        file.append(head.line.position, "erase", now, {"subject": str(member)})
+    own = store.parts.journal.file.path
+    with backups.live(replaying=True) as operator:
+        outcome = operator.journal.replay([service.path, former.path], operator="keeper")
+        assert outcome.replayed.applied == {"erase": 2}
+        assert operator.journal.replay([service.path, former.path], operator="keeper").replayed.applied.total() == 0
+        with operator.parts.gate_engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT keeper, number, lost_at IS NULL FROM vs_journal").fetchall()
+        assert set(map(tuple, rows)) == {(None, 1, False), ("vs_s_app", 1, True)}
+    with fresh(profile) as again:
+        assert [again.subjects.state(member) for member in ids] == ["erased", "erased", "active"]
+        again.subjects.erase(ids[2], reason="asked for")
+    assert own.exists()
+    with backups.live(replaying=True) as operator:
+        named = service.head()
+        assert named is not None
+        assert operator.journal.give_up([named.journal], operator="keeper") == [named.journal]
 
 
 def test_a_log_that_went_back_is_told_by_a_kept_checkpoint_and_says_so_ever_after(
