@@ -98,7 +98,7 @@ def verify_command(folder: Path, field: str, token: str | None) -> None:
             looked = store.moves.verify(field, token, on_progress=on_progress)
         status = store.moves.status(field)
     _say_how_it_looked(looked)
-    if not looked.failures and status.move.changed:
+    if not looked.failed and status.move.changed:
         click.echo("old code wrote plaintext meanwhile", err=True)
     click.echo(status.next)
     if status.move.state != "verified":
@@ -174,12 +174,12 @@ def _show(status: MoveStatus) -> None:
 
 
 def _say_how_it_looked(looked: Looked) -> None:
-    if looked.failures:
-        click.echo(f"{len(looked.failures):,} of {looked.rows:,} rows are not as they should be:", err=True)
+    if looked.failed:
+        click.echo(f"{looked.failed:,} of {looked.rows:,} rows are not as they should be:", err=True)
         for failure in looked.failures[:_SHOWN]:
             click.echo(f"  {failure.key}: {failure.reason}", err=True)
-        if len(looked.failures) > _SHOWN:
-            click.echo(f"  and {len(looked.failures) - _SHOWN:,} more", err=True)
+        if looked.failed > _SHOWN:
+            click.echo(f"  and {looked.failed - _SHOWN:,} more", err=True)
     elif not looked.same:
         raise Failure("the rows changed while they were compared: run it again")
     else:

@@ -95,7 +95,7 @@ class Moves:
             moving.info.name, moving.field.name, moving.table.name, moving.plain.name, moving.sealed.name,
             tuple(column.name for column in moving.beside), STARTED, False, False, now, now,
         )  # fmt: skip
-        with self._engine.begin() as connection:
+        with self._quiet(moving) as connection:
             records.start(connection, move)
             statements = install(
                 move, connection.dialect.name, keys=moving.primary, schema=_schema(connection, moving.table)
@@ -164,13 +164,12 @@ class Moves:
             actor = holder.grant().grant.actor.id
         with self._engine.begin() as connection:
             move = self._find(connection, moving, lock=True)
-            if not looked.failures and looked.same and not move.changed and move.state == BACKFILLING:
+            if not looked.failed and looked.same and not move.changed and move.state == BACKFILLING:
                 records.change(connection, move, self._parts.now, state=VERIFIED)
-            failed = len(looked.failures)
             records.note(
                 connection,
                 move,
-                Step("verify", self._parts.now, looked.rows, failed, looked.high, looked.digest, actor),
+                Step("verify", self._parts.now, looked.rows, looked.failed, looked.high, looked.digest, actor),
             )
         return looked
 
@@ -216,16 +215,16 @@ class Moves:
         moving = moving_table(self._parts.models, name)
         with self._parts.engine.connect() as connection:
             move = self._find(connection, moving)
-            if move.state == DROPPED:
-                return Dropped(None, _swept(self._parts.engine))
-            if move.state != CUTOVER or not move.cut:
-                raise UnsupportedOperation(f"{name} can't be dropped now: {_next(move, None)}")
+        if move.state == DROPPED:
+            return Dropped(None, _swept(self._parts.engine))
+        if move.state != CUTOVER or not move.cut:
+            raise UnsupportedOperation(f"{name} can't be dropped now: {_next(move, None)}")
         with Holder(self._parts, token) as holder:
             looked = look(self._parts, holder, moving, on_progress or _nothing, plaintext=False)
             actor = holder.grant().grant.actor.id
-        if looked.failures:
+        if looked.failed:
             rows = "; ".join(f"{failure.key}: {failure.reason}" for failure in looked.failures[:20])
-            raise UnsupportedOperation(f"{name} is not dropped, for {len(looked.failures):,} of its rows: {rows}")
+            raise UnsupportedOperation(f"{name} is not dropped, for {looked.failed:,} of its rows: {rows}")
         with self._quiet(moving) as connection:
             move = self._find(connection, moving, lock=True)
             if move.state != CUTOVER or moving.count(connection, moving.uncut):

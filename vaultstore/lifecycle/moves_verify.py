@@ -17,7 +17,7 @@ from vaultstore.lifecycle.work import Failure, Progress
 
 __all__ = ["Looked", "look"]
 
-_PAGE = 1000
+_PAGE = _TOLD = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,10 @@ class Looked:
     """What a look at every row came to."""
 
     rows: int
+    failed: int
+    """How many rows are not sealed, do not open, or hold something else."""
     failures: tuple[Failure, ...]
-    """Rows that are not sealed, do not open, or hold something else. Never a value."""
+    """The first thousand of them. Never a value."""
     high: str | None
     """The key of the last row."""
     digest: str
@@ -47,7 +49,7 @@ def look(
     key = os.urandom(32)
     sealed, plain = hmac.new(key, digestmod=hashlib.sha256), hmac.new(key, digestmod=hashlib.sha256)
     failures: list[Failure] = []
-    seen, after = 0, None
+    seen, failed, after = 0, 0, None
     with parts.engine.connect() as connection:
         total = moving.count(connection, moving.filled)
     while True:
@@ -66,11 +68,14 @@ def look(
             if not plaintext and row.plain is not None:
                 reason = "it still holds plaintext"
             if reason is not None:
-                failures.append(Failure(row.key, reason))
+                failed += 1
+                if len(failures) < _TOLD:
+                    failures.append(Failure(row.key, reason))
+        holder.forget()
         seen += len(rows)
-        on_progress(Progress(max(total, seen), seen, len(failures)))
+        on_progress(Progress(max(total, seen), seen - failed, failed))
     same = not plaintext or hmac.compare_digest(sealed.digest(), plain.digest())
-    return Looked(seen, tuple(failures), after, sealed.hexdigest(), same)
+    return Looked(seen, failed, tuple(failures), after, sealed.hexdigest(), same)
 
 
 def _plain(moving: MovingTable, row: MovedRow) -> bytes | str | None:

@@ -44,6 +44,11 @@ class Holder:
         if self._lease is not None:
             self._lease.give()
 
+    def forget(self) -> None:
+        """Drop the data keys that are open: no row comes twice, and a long job would hold them all."""
+        if self._now is not None:
+            self._now.cache.clear()
+
     def grant(self) -> OpenGrant:
         """The grant to use now. Raises TokenInvalid or TokenExpired."""
         now = self._now
@@ -168,6 +173,7 @@ class _BackfillBench(_Bench):
             now = self.moving.again(connection, list(sealed))
             fresh = [row for row, plain in prepared.rows if row.id in sealed and self._as_read(now.get(row.id), plain)]
             done = self._write(session, connection, [sealed[row.id] for row in fresh], failures)
+        self.holder.forget()
         others = sum(1 for row, _ in prepared.rows if row.id in now and now[row.id].sealed is not None)
         return Applied(done + others, failures)
 
@@ -272,6 +278,7 @@ class _CutoverBench(_Bench):
                 same.append((row, found))
             else:
                 failures.append(Failure(row.key, "its sealed value differs from its plaintext"))
+        self.holder.forget()
         return _Prepared(last, same, failures)
 
     def apply(self, connection: sa.Connection, prepared: Any) -> Applied:
