@@ -193,8 +193,13 @@ class _Writing:
         return []
 
     def _states(self, connection: sa.Connection) -> list[dict[str, Any]]:
+        before = self._quiet_since("states", "reasons of changes in")
         return [
-            {"state": one.state, "since": rfc3339(one.changed_at), "reason": one.reason}
+            {
+                "state": one.state,
+                "since": rfc3339(one.changed_at),
+                "reason": one.reason if one.changed_at <= before else None,
+            }
             for one in states.history(connection, self.subject.bytes)
         ]
 
@@ -211,11 +216,8 @@ class _Writing:
         ]
 
     def _cases(self, connection: sa.Connection) -> list[dict[str, Any]]:
-        """Cases that named the subject: no notes, and none that an investigation may still need to be quiet about."""
-        held = max((p.report_after for p in self.parts.policy.purposes.values()), default=timedelta(0))
-        if held:
-            # Said in every copy alike: whether there is such a case is what must not show.
-            self._withhold(f"any opened in the last {held.days} days would be told later", records="cases")
+        """Cases that named the subject, without notes."""
+        before = self._quiet_since("cases", "any opened in")
         c, s = vs_cases.c, vs_case_subjects.c
         query = (
             sa.select(c.id, c.kind, c.opened_at, c.closed_at)
@@ -224,7 +226,6 @@ class _Writing:
             .order_by(c.opened_at, c.id)
         )
         told: list[dict[str, Any]] = []
-        before: datetime = self.parts.now - held
         for case in connection.execute(query):
             if case.opened_at <= before:
                 closed = None if case.closed_at is None else rfc3339(case.closed_at)
@@ -232,6 +233,17 @@ class _Writing:
                     {"id": case.id, "kind": case.kind, "opened_at": rfc3339(case.opened_at), "closed_at": closed}
                 )
         return told
+
+    def _quiet_since(self, records: str, what: str) -> datetime:
+        """From when on nothing is told that an investigation may still need to be quiet about.
+
+        Said in every copy alike: whether there is such a thing is what must not show.
+        """
+        held = max((p.report_after for p in self.parts.policy.purposes.values()), default=timedelta(0))
+        if held:
+            self._withhold(f"{what} the last {held.days} days would be told later", records=records)
+        now: datetime = self.parts.now
+        return now - held
 
     # ------------------------------------------------------------------------------------------------- writing
 

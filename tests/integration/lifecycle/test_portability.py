@@ -120,6 +120,7 @@ def test_what_the_purpose_does_not_read_is_listed_with_the_reason(small: Profile
     small.claim([mine])
     copy = small.store.portability.export(mine, own_token(small.store, mine)).read()
     withheld = {item.get("model") or item.get("records"): item["reason"] for item in copy.withheld}
+    assert withheld["states"] == "reasons of changes in the last 90 days would be told later"
     assert withheld["Lead"] == "purpose member.self has nothing to do with it"
     assert withheld["cases"] == "any opened in the last 90 days would be told later"
 
@@ -133,7 +134,7 @@ def test_the_privacy_desk_copies_a_restricted_member_too_and_their_leads(profile
     copy = store.portability.export(mine, token).read()
     assert copy.rows["Member"][0]["name"] == "欧阳晨秀"
     assert copy.rows["Lead"][0]["actor_id"] == MATCHMAKER.id
-    assert [state["state"] for state in copy.states] == ["active", "restricted"]
+    assert [(state["state"], state["reason"]) for state in copy.states] == [("active", None), ("restricted", None)]
     with pytest.raises(SubjectRestricted):
         store.portability.export(mine, own_token(store, mine))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.security.deployment import Town, seller, town
+from tests.support.profiles import REGISTRAR
 from vaultstore import Actor
 from vaultstore.errors import AccessDenied
 from vaultstore.testing import OpenBaoServer, PostgresServer
@@ -47,6 +48,7 @@ def test_the_privacy_desk_and_the_members_app_make_copies(place: Town) -> None:
     copy = desk.portability.export(mine, token).read()
     assert {model: len(rows) for model, rows in copy.rows.items() if rows} == {"Member": 1, "ChatMessage": 1, "Lead": 1}
     assert copy.rows["Member"][0]["name"] == "欧阳晨秀"
+    copy_of_desk = copy
     assert [one["kind"] for one in copy.consents] == ["matchmaking"]
     app = place.live.store("member.self")
     own = place.live.operator.issue(Actor(str(mine), role="member"), "member.self", subjects=[mine])
@@ -56,6 +58,16 @@ def test_the_privacy_desk_and_the_members_app_make_copies(place: Town) -> None:
     assert copy.rows["Member"][0]["phone"].startswith("138")
     with pytest.raises(AccessDenied):
         app.portability.export(other, own)
+    file = desk.portability.export(mine, token).data
+    for table, key in (("leads", "member_id"), ("chat_messages", "sender_id"), ("members", "id")):
+        place.inside(f"DELETE FROM {table} WHERE {key} = %s", mine)
+    place.inside("DELETE FROM vs_keyring WHERE subject = %s", mine)
+    registrar = place.live.operator.issue(REGISTRAR, "registration")
+    service = place.live.store("registration")
+    done = service.portability.import_(file, registrar, leave_out=True, unsealed=True)
+    assert {model: count for model, count in done.rows.items() if count} == {"Member": 1}
+    again = desk.portability.export(mine, token).read()
+    assert again.rows["Member"] == copy_of_desk.rows["Member"]
 
 
 def test_the_incident_desk_replaces_keys_and_nobody_else_does(place: Town) -> None:
