@@ -172,7 +172,7 @@ def _model_of(models: ModelRegistry) -> ModelInfo:
         names = ", ".join(info.name for info in found) or "none"
         raise UnsupportedOperation(f"one model says when a member was last seen, in __activity__; here: {names}")
     [info] = found
-    if not info.subject_key or info.mapper.get_property(info.subject_key).columns[0] not in info.mapper.primary_key:  # type: ignore[attr-defined]
+    if not info.subject_key or info.mapper.get_property(info.subject_key).columns[0] not in info.mapper.primary_key:
         raise ModelError(f"{info.name}: __activity__ is for a model whose primary key is its subject")
     return info
 

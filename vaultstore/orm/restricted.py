@@ -33,7 +33,7 @@ def unrestricted(info: ModelInfo, dialect: Dialect) -> ColumnElement[bool]:
         key = sa.cast(column, sa.Uuid) if isinstance(kept, str) else column
         # Not IN: the planner makes a join of this, however many are restricted. It correlates with whatever the
         # statement calls the model, and never brings a table of its own but this one.
-        restricted = sa.select(sa.literal_column("1")).where(
+        restricted: sa.Select[Any] = sa.select(sa.literal_column("1")).where(
             vs_subjects.c.subject == key, vs_subjects.c.state == sa.literal_column(f"'{RESTRICTED}'")
         )
         return ~restricted.correlate_except(vs_subjects).exists()
@@ -42,7 +42,7 @@ def unrestricted(info: ModelInfo, dialect: Dialect) -> ColumnElement[bool]:
     else:
         key = column if kept == _PROBE.hex else func.replace(column, "-", "")
     visible: ColumnElement[bool] = key.not_in(sa.select(vs_hidden.c.subject))
-    nullable = any(c.nullable for c in info.mapper.get_property(info.subject_key).columns)  # type: ignore[attr-defined]
+    nullable = any(c.nullable for c in info.mapper.get_property(info.subject_key).columns)
     return sa.or_(column.is_(None), visible) if nullable else visible
 
 

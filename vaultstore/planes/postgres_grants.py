@@ -230,7 +230,7 @@ KEPT: Final[Mapping[str, Mapping[str, Rights]]] = MappingProxyType({
     },
     "revocations": {"vs_revocations": _kept("id", "jti actor before revoked_at reason")},
     "states": {
-        "vs_subjects": _HELD | _kept("created_at changed_at reason", update="state reason"),
+        "vs_subjects": _HELD | _kept("created_at changed_at reason"),
         "vs_states": _kept("id subject state changed_at reason entry"),
     },
 })  # fmt: skip

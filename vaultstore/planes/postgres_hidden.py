@@ -87,5 +87,5 @@ def _by_base(on: sa.Table, info: ModelInfo) -> str:
         own = next((c for c in mapper.get_property_by_column(key).columns if getattr(c, "table", None) is on), None)
         if own is None:
             raise ScopeRefused(f"{on.name} has no column for {base.name}.{key.name}, by which its rows would be told")
-        pairs.append(f"{name(base.name)}.{name(key.name)} = {name(on.name)}.{name(own.name)}")  # type: ignore[attr-defined]
+        pairs.append(f"{name(base.name)}.{name(key.name)} = {name(on.name)}.{name(own.name)}")
     return f"EXISTS (SELECT FROM {table(base.name)} WHERE {' AND '.join(pairs)})"

@@ -273,9 +273,9 @@ class PostgresProbes:
     @cached_property
     def _subjects(self) -> dict[str, str]:
         """Table -> the column that says whose its rows are."""
-        found = {}
+        found: dict[str, str] = {}
         for info in self._models:
             if info.subject_key:
                 prop = info.mapper.get_property(info.subject_key)
-                found |= {c.table.name: c.name for c in prop.columns if isinstance(c, sa.Column)}  # type: ignore[attr-defined]
+                found |= {c.table.name: c.name for c in prop.columns if isinstance(c, sa.Column)}
         return found
