@@ -68,7 +68,7 @@ purposes:
     roles: [clerk]
     read: {Person: {categories: [contact]}}
     write: {Person: [contact]}
-    search: {Person: [phone, email]}
+    search: {Person: [phone, email, lost]}
   finding:
     roles: [finder]
     search: {Person: [phone]}
@@ -109,6 +109,8 @@ class Person(Base):
     email: Encrypted[str | None] = encrypted_column(
         category="contact", index=blind_index(normalize=normalize.email(), unique=True)
     )
+    lost: Encrypted[str | None] = encrypted_column(category="contact", index=blind_index(forever=True))
+    """Never assigned: for tags of values that nobody keeps."""
     note: Encrypted[str | None] = encrypted_column(category="secret")
 
 

@@ -62,12 +62,19 @@ class Indexes:
 
         `token` is for a purpose that keeps keys (``rotate``). Raises AccessDenied (``index.busy``) where writers do not
         let it in between: try again.
+
+        An index whose versions are kept (``blind_index(forever=True)``) stays at two from then on: what its tags were
+        made of is nowhere, so both are looked up for good, and a third is refused with UnsupportedOperation.
         """
         info, found = self._known(index)
         opened = grant_of(self._parts, token)
         place = _place(info, found)
         versions = self._told(opened, index)
         if versions.next is not None:
+            if _kept(found):
+                raise UnsupportedOperation(
+                    f"the key of {index} was rotated, and both of its versions are kept for good"
+                )
             return versions.next  # it had begun
         newest = opened.ask(lambda service: service.versions(index, "index")).newest
         if newest <= versions.current:
@@ -96,6 +103,7 @@ class Indexes:
         info, found = self._known(index)
         if executor is not None and opener is None and not isinstance(executor, ThreadPoolExecutor):
             raise UnsupportedOperation("an executor of other processes takes an opener, which opens the store there")
+        self._refuse_kept(index, found)
         grant = self._parts.verify(token_of(token))
         require(self._parts, grant, (info.name, *info.bases), [found.category], write=True)
         _require_whole(grant.purpose, info)
@@ -113,7 +121,8 @@ class Indexes:
         Raises AccessDenied (``index.unsettled``) while a row may have a digest of the old one. Whoever has a copy of
         the index column from before can't compare it with anything any more. Stopped half-way, run it again.
         """
-        self._known(index)
+        _, found = self._known(index)
+        self._refuse_kept(index, found)
         opened = grant_of(self._parts, token)
         answer = self._parts.ledger.finish_index(opened.claims, index)
         self._refuse(answer, opened, "finish rotating", index)
@@ -143,6 +152,14 @@ class Indexes:
         return answer.versions.get(index, FIRST).written
 
     @staticmethod
+    def _refuse_kept(index: str, found: FieldInfo) -> None:
+        if _kept(found):
+            raise UnsupportedOperation(
+                f"{index} keeps every version of its key: what its tags were made of is nowhere, so none can be made"
+                " anew, and a version that went would take its tags along"
+            )
+
+    @staticmethod
     def _refuse(answer: Admission, opened: OpenGrant, verb: str, index: str) -> None:
         if answer.code is not None:
             raise refusal(answer.code, opened.claims, verb, f"the key of the index {index}")
@@ -160,6 +177,10 @@ class Indexes:
         if index not in every:
             raise UnsupportedOperation(f"there is no blind index {shown(index)}{hint(index, every)}")
         return every[index]
+
+
+def _kept(found: FieldInfo) -> bool:
+    return found.index is not None and found.index.forever
 
 
 def _place(info: ModelInfo, found: FieldInfo) -> Place:

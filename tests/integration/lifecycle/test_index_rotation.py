@@ -188,7 +188,7 @@ def test_a_taken_value_is_refused_whichever_version_its_row_has(store: Store) ->
         with pytest.raises(IntegrityError), store.begin(store.issue(CLERK, "intake")) as session:
             session.execute(insert(Person), [{"id": uuid.uuid4(), "email": email}])
     assert len(column(store)) == 1
-    with store.gate._ledger.gate() as connection:  # type: ignore[attr-defined]
+    with store.parts.ledger.gate() as connection:
         e = vs_entries.c
         told = connection.scalars(select(e.leaf).where(e.kind == "search")).all()
     assert sum('"outcome":"collision"' in leaf for leaf in told) == 4
@@ -260,13 +260,11 @@ def test_a_writer_that_a_rotation_overtakes_makes_its_digests_anew(place: Indexe
     other.close()
 
 
-def test_a_search_that_a_rotation_overtakes_is_made_again_and_misses_nobody(place: IndexedPlace, store: Store) -> None:
+def test_a_search_that_a_rotation_overtakes_is_made_again_and_misses_nobody(
+    place: IndexedPlace, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [person] = add(store, 1)
     other = place.open()
-
-    def overtake(step: str) -> None:
-        if step == "charged" and state(store)[0] == 1:
-            rotated(store)
 
     searched = other.gate.search
 
@@ -276,12 +274,14 @@ def test_a_search_that_a_rotation_overtakes_is_made_again_and_misses_nobody(plac
             rotated(store)
         return answer
 
-    other.gate.search = search  # type: ignore[method-assign]
+    monkeypatch.setattr(other.gate, "search", search)
     assert find(other, "phone-0") == [person]
     other.close()
 
 
-def test_a_searched_update_that_a_rotation_overtakes_is_not_believed(place: IndexedPlace, store: Store) -> None:
+def test_a_searched_update_that_a_rotation_overtakes_is_not_believed(
+    place: IndexedPlace, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(store, 1)
     other = place.open()
     searched = other.gate.search
@@ -291,7 +291,7 @@ def test_a_searched_update_that_a_rotation_overtakes_is_not_believed(place: Inde
         rotated(store)
         return answer
 
-    other.gate.search = search  # type: ignore[method-assign]
+    monkeypatch.setattr(other.gate, "search", search)
     token = other.issue(CLERK, "desk")
     with pytest.raises(KeyServiceUnavailable, match="do it again"), other.begin(token) as session:
         session.execute(sa.delete(Person).where(Person.phone == "phone-0"))
@@ -299,20 +299,22 @@ def test_a_searched_update_that_a_rotation_overtakes_is_not_believed(place: Inde
     assert len(column(store)) == 1
 
 
-def test_rows_that_are_written_while_digests_are_made_anew_keep_what_was_written(store: Store) -> None:
+def test_rows_that_are_written_while_digests_are_made_anew_keep_what_was_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second, third, _ = add(store, 4)
     store.indexes.rotate(PHONE, keys_token(store))
     reindex = store.gate.reindex
 
     def write_first(*args: Any) -> Any:
-        store.gate.reindex = reindex  # type: ignore[method-assign]
+        monkeypatch.setattr(store.gate, "reindex", reindex)
         with store.begin(store.issue(CLERK, "desk")) as session:
             session.get_one(Person, first).phone = "moved"
             session.get_one(Person, second).phone = None
             session.delete(session.get_one(Person, third))
         return reindex(*args)
 
-    store.gate.reindex = write_first  # type: ignore[method-assign]
+    monkeypatch.setattr(store.gate, "reindex", write_first)
     assert store.indexes.backfill(PHONE, index_token(store)).failed == 0
     store.indexes.finish(PHONE, keys_token(store))
     assert find(store, "moved") == [first]
@@ -320,7 +322,9 @@ def test_rows_that_are_written_while_digests_are_made_anew_keep_what_was_written
     assert len(find(store, "phone-3")) == 1
 
 
-def test_a_field_that_is_sealed_anew_with_its_old_digest_is_seen_to_again(store: Store) -> None:
+def test_a_field_that_is_sealed_anew_with_its_old_digest_is_seen_to_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever seals a value anew and leaves the index alone must not make the backfill pass the row over."""
     first, other = add(store, 2)
     store.indexes.rotate(PHONE, keys_token(store))
@@ -328,7 +332,7 @@ def test_a_field_that_is_sealed_anew_with_its_old_digest_is_seen_to_again(store:
     reindex = store.gate.reindex
 
     def seal_first(*args: Any) -> Any:
-        store.gate.reindex = reindex  # type: ignore[method-assign]
+        monkeypatch.setattr(store.gate, "reindex", reindex)
         with store.begin(store.issue(CLERK, "desk")) as session:
             session.get_one(Person, first).phone = "phone-0 "
             session.flush()
@@ -338,7 +342,7 @@ def test_a_field_that_is_sealed_anew_with_its_old_digest_is_seen_to_again(store:
             )
         return reindex(*args)
 
-    store.gate.reindex = seal_first  # type: ignore[method-assign]
+    monkeypatch.setattr(store.gate, "reindex", seal_first)
     assert store.indexes.backfill(PHONE, index_token(store)).failed == 0
     assert column(store)[first] != old
     store.indexes.finish(PHONE, keys_token(store))
@@ -460,6 +464,21 @@ def test_two_workers_share_a_backfill(store: Store) -> None:
     assert (summary.done, summary.failed) == (30, 0)
     store.indexes.finish(PHONE, keys_token(store))
     assert all(len(find(store, f"phone-{n}")) == 1 for n in range(30))
+
+
+def test_tags_of_values_that_nobody_keeps_count_under_both_versions_for_good(store: Store) -> None:
+    index = "people.lost"
+    with store.session(store.issue(CLERK, "desk")) as session:
+        [[before]] = session.tags(Person.lost, ["13800000000"])
+    store.indexes.rotate(index, keys_token(store))
+    with store.session(store.issue(CLERK, "desk")) as session:
+        [[new, former]] = session.tags(Person.lost, ["13800000000"])
+    assert former == before != new
+    for step in (store.indexes.backfill, store.indexes.finish):
+        with pytest.raises(UnsupportedOperation, match="keeps every version"):
+            step(index, keys_token(store))
+    with pytest.raises(UnsupportedOperation, match="kept for good"):
+        store.indexes.rotate(index, keys_token(store))
 
 
 # ---------------------------------------------------------------------------------------------------- attacks

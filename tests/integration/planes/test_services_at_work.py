@@ -124,7 +124,7 @@ def test_nothing_of_others_leaves_the_database(place: Applied, issuer: Store, pe
     found = list(FunctionSource(store.parts.gate_engine, claims, answer.entry).entries())
     assert len(found) == 3
     with place.operator.parts.gate_engine.connect() as connection:
-        whole = dict(connection.execute(sa.text("SELECT leaf, lines FROM vs_entries")).all())
+        whole: dict[str, bytes] = dict(connection.execute(sa.text("SELECT leaf, lines FROM vs_entries")).all())
     for entry in found:
         assert mine.bytes in entry.lines
         assert not any(other.bytes in entry.lines for other in others)
