@@ -7,7 +7,7 @@ ARGS   ?=
 PROFILE ?= soak
 
 .DEFAULT_GOAL := help
-.PHONY: help demo planes-demo test unit soak lint bench vectors clean
+.PHONY: help demo scenario planes-demo test unit soak lint bench vectors clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP) ## the abuses, tried and refused (ARGS="--vault", ARGS="--members 1000")
 	@$(BIN)/vaultstore demo $(ARGS)
+
+scenario: $(STAMP) ## the exposé replayed, abuse by abuse, promise by promise (ARGS="--vault", ARGS="--data FOLDER")
+	@$(BIN)/vaultstore scenario $(ARGS)
 
 planes-demo: $(STAMP) ## a policy applied to a real OpenBao and PostgreSQL; drifts planted and found (ARGS=--whole)
 	@$(BIN)/python -m vaultstore.members.demo.planes $(ARGS)

@@ -14,6 +14,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "init": ("vaultstore.cli.init:init_command", "Make an embedded store in a folder."),
     "demo": ("vaultstore.cli.demo:demo_command", "Watch the abuses being tried and refused."),
+    "scenario": ("vaultstore.cli.scenario:scenario_command", "Replay the exposé, abuse by abuse."),
     "members": ("vaultstore.cli.members:members_group", "Bring members, messages and views into a store."),
     "token": ("vaultstore.cli.token:token_group", "Issue and inspect purpose-bound tokens."),
     "issuer": ("vaultstore.cli.issuer:issuer_group", "Run the process that signs tokens."),

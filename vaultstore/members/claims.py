@@ -7,7 +7,7 @@ before it is committed: who is over the limit has no lead, and of two who want t
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -51,7 +51,10 @@ class Claim:
 
 
 class Claims:
-    """The lead desk. `desk` gives a token of ``sales.desk``; it is asked for each act, and may be the same for long."""
+    """The lead desk. `desk` gives a token of ``sales.desk``; it is asked for each act, and may be the same for long.
+
+    `out` says which of some members are in no pool (suppressed, blocked), as for `Pools`.
+    """
 
     def __init__(
         self,
@@ -59,9 +62,10 @@ class Claims:
         desk: Callable[[], str],
         *,
         rules: LeadRules | None = None,
+        out: Callable[[Sequence[uuid.UUID]], set[uuid.UUID]] = lambda members: set(),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store, self._desk, self._rules, self._clock = store, desk, rules or LeadRules(), clock
+        self._store, self._desk, self._rules, self._out, self._clock = store, desk, rules or LeadRules(), out, clock
 
     def __repr__(self) -> str:
         return "<Claims>"
@@ -78,7 +82,8 @@ class Claims:
             raise AccessDenied(f"{grant.purpose.name} claims no leads", reason="not.granted", subject=member)
         with self._store.session(token) as seen:
             found = seen.execute(select(Member.grade, Member.store).where(Member.id == member)).one_or_none()
-        if found is None:
+        if found is None or self._out([member]):
+            self._store.gate.check(grant)
             raise AccessDenied(f"member {member} is not in this pool", reason="pool.missing", subject=member)
         if found.grade not in self._rules.grades.get(grant.actor.attributes.get("rank", ""), frozenset()):
             raise AccessDenied(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from vaultstore import (
     Encrypted,
@@ -20,6 +21,9 @@ from vaultstore import (
 )
 from vaultstore.members.base import Base, UtcDateTime, now
 from vaultstore.members.desk_models import Complaint, ContactRequest, SuppressedMember, Suppression
+from vaultstore.members.identity_proof import identity_proof
+from vaultstore.members.safety_models import MemberBlock, SafetyWarning
+from vaultstore.members.verification_models import VerificationCount, VerifiedBadge
 
 __all__ = [
     "Base",
@@ -29,10 +33,14 @@ __all__ = [
     "ContactRequest",
     "Lead",
     "Member",
+    "MemberBlock",
     "ProfileView",
+    "SafetyWarning",
     "SuppressedMember",
     "Suppression",
     "UtcDateTime",
+    "VerificationCount",
+    "VerifiedBadge",
 ]
 
 _EDUCATION = masks.one_of("高中", "大专", "本科", "硕士", "博士")
@@ -109,6 +117,18 @@ class Member(Base):
         category="profile", projections={"sales_card": _YES_NO, "match_card": _YES_NO}
     )
     wants: Encrypted[str | None] = encrypted_column(category="preference")
+    identity_proof: Encrypted[str | None] = encrypted_column(
+        category="identity", index=blind_index(normalize=normalize.text())
+    )
+    """Name and number in one form, for the real-name check; it follows whenever one of them is assigned."""
+
+    @validates("name", "id_number")
+    def _prove(self, key: str, value: Any) -> Any:
+        other = {"name": "id_number", "id_number": "name"}[key]
+        # Of a row that is loaded the other one is read: who corrects one of them has to be able to see both.
+        given = {key: value, other: getattr(self, other)}
+        self.identity_proof = identity_proof(given["name"], given["id_number"])
+        return value
 
 
 class ChatMessage(Base):

@@ -121,9 +121,13 @@ def suppress_new(session: PurposeSession, members: Sequence[Member]) -> list[uui
     For the sign-up service, in the transaction that registers them (`session` is one of ``registration``): one search
     for phones and one for ID numbers, whatever their number.
     """
+    numbers = {
+        kind: {member.id: value for member in members if (value := getattr(member, kind)) is not None}
+        for kind in _NUMBERS
+    }  # before anything is asked: that writes the rows, and from then on their numbers can't be read here
     found: set[uuid.UUID] = set()
-    for kind, (tag, _) in _NUMBERS.items():
-        given = {member.id: value for member in members if (value := getattr(member, kind)) is not None}
+    for kind, given in numbers.items():
+        tag, _ = _NUMBERS[kind]
         made = dict(zip(given, session.tags(tag, list(given.values())), strict=True))
         every = [one for tags in made.values() for one in tags]
         known = set(session.scalars(select(Suppression.tag).where(Suppression.tag.in_(every))))
