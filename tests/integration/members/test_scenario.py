@@ -1,4 +1,4 @@
-"""The exposé replayed: no abuse gets through, every promise is kept, and a script that can't fail would prove nothing."""
+"""The exposé replayed: no abuse gets through, every promise is kept; and a script that could not fail proves nothing."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
@@ -14,8 +16,10 @@ from vaultstore.audit.verify import verify_log
 from vaultstore.evidence.check_report import check_report
 from vaultstore.lifecycle.certificate_check import check_certificate
 from vaultstore.members.models import Member
+from vaultstore.members.safety import Safety
 from vaultstore.members.scenario.scene import NOTICE, Scene
 from vaultstore.members.scenario.tries import GotThrough, Promise
+from vaultstore.members.verification import Verification
 from vaultstore.policy.matrix import matrix
 
 __all__ = ["PROMISES"]
@@ -102,24 +106,48 @@ def silence_is_isolated(scene: Scene) -> str:
     return f"restricted: in no list and no search; lifted: there again ({len(back)} row)"
 
 
+def names_are_checked_unseen(scene: Scene) -> str:
+    """6: real names are checked, and no ID number is shown for it."""
+    service, verifier = Verification(scene.store, secret=os.urandom(32)), Actor("v-1", role="verifier")
+    token = scene.store.issue(verifier, "identity.verification")
+    for _ in range(20):
+        member = scene.take()
+        row = scene.row(member)
+        number, name = row["id_number"].strip(), row["real_name"].strip()
+        if not number:
+            continue
+        wrong = service.check(token, member, number[:-2] + ("3" if number[-2] != "3" else "5") + number[-1], name)
+        right = service.check(token, member, number, name)
+        if wrong.matched:
+            raise GotThrough("a wrong ID number matched")
+        if right.matched:
+            badge = service.badge(token, member)
+            with scene.store.session(token) as session, suppress(errors.AccessDenied):
+                if session.get_one(Member, member).id_number:
+                    raise GotThrough("the check shows the number on file")
+            return (
+                f"a wrong number: no match; the right one: match, and a badge of {badge.verified_at:%Y-%m-%d}"
+                if badge
+                else ""
+            )
+    raise GotThrough("no member's own number matched")
+
+
 def chats_are_watched_unread(scene: Scene) -> str:
     """7: money talk is flagged, and the likely victim warned, without anybody reading the chat."""
-    from vaultstore.members.models import ChatMessage
-
-    analyst = Actor("s-1", role="safety_analyst")
-    token = scene.store.issue(analyst, "safety.triage")
-    flagged = read = 0
-    with scene.store.session(token) as session:
-        for message in session.scalars(select(ChatMessage).limit(400)):
-            try:
-                body = message.body
-            except errors.AccessDenied:
-                continue
-            read += not is_masked(body)
-            flagged += bool(str(body))
-    if read or not flagged:
-        raise GotThrough(f"{read} messages were shown, {flagged} flagged")
-    return f"{flagged} of the messages looked at carry flags; of none is the text shown"
+    desk = scene.store.issue(Actor("safety-desk", role="safety_desk"), "safety.desk")
+    safety = Safety(scene.store, lambda: desk, secret=os.urandom(32))
+    token = scene.store.issue(Actor("s-1", role="safety_analyst"), "safety.triage")
+    page = safety.triage(token, since=datetime(2000, 1, 1, tzinfo=UTC), size=200)
+    if not page.conversations:
+        raise GotThrough("nothing was flagged")
+    worst = page.conversations[0]
+    texts = {chat["body"] for chat in scene.town.chats}
+    if any(len(text) > 3 and text in repr(page) for text in texts):
+        raise GotThrough("triage shows what was written")
+    warned = safety.warn(token, worst.conversation)
+    told = f"{len(page.conversations)} of {page.looked_at} conversations flagged, by pseudonyms and counts"
+    return f"{told}; warning {warned} given to the likely victim"
 
 
 def complaints_are_taken(scene: Scene) -> str:
@@ -159,6 +187,7 @@ PROMISES: Sequence[Promise] = (
     Promise(3, "say what a message contains, and get consent first", consent_comes_first),
     Promise(4, "destroy the data of a deleted account", deletion_destroys),
     Promise(5, "isolate the data of members who stay silent", silence_is_isolated),
+    Promise(6, "check real names against the document", names_are_checked_unseen),
     Promise(7, "warn about money talk without reading chats", chats_are_watched_unread),
     Promise(8, "take complaints at once: contact in 24 h, a plan in 48 h", complaints_are_taken),
     Promise(9, "inspect stores: who saw what, when and why", who_looked_is_provable),
