@@ -78,8 +78,8 @@ def _tell(erased: Erased) -> None:
         kept: dict[tuple[str, str], list[str]] = {}
         for each in first["kept"]:
             kept.setdefault((each["model"], each["because"]), []).append(each["column"])
-        for (model, why), columns in kept.items():
-            out.print(f"  kept of {model}: {', '.join(columns)}: {why}")
+        for (model, why), names in kept.items():
+            out.print(f"  kept of {model}: {', '.join(names)}: {why}")
         for each in first["not_declared"]:
             out.print(f"  not declared, so still there: {each['model']}: {', '.join(each['columns'])}")
     for each in erased.held:
