@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from vaultstore.errors import KeyServiceRefused
 from vaultstore.grants import Actor, Grant
 from vaultstore.keys.login import SIGNING_KEYS, TOKEN_KEY
+from vaultstore.keys.protocols import KeyKind
 from vaultstore.keys.vault import VaultKeys
 from vaultstore.keys.vault_service import VaultKeyService
 from vaultstore.planes.plan import Cell, Probe
@@ -26,6 +27,7 @@ ACTOR = "vaultstore-verify"
 """The actor of probes, as Vault's audit log shows it. Vault keeps an identity entity for it, as for every actor."""
 
 _KEY_BYTES = 32
+_KINDS: tuple[KeyKind, ...] = ("category", "index")
 _CONTEXT = base64.b64encode(b"vaultstore/probe").decode()
 _OFTEN = {  # what hardly any purpose may do with a key, asked and not tried: it would rotate or hand out a live key
     "rotate": "keys/{}/rotate",
@@ -114,6 +116,9 @@ def _tried(
     for index in access.indexes:
         body = {"input": base64.b64encode(b"vaultstore/probe").decode()}
         yield probe(f"index {index}", "hmac", index in rights.hmac, f"hmac/{names.index(index)}", body)
+        if index in rights.retire_indexes:
+            beyond = {"deletion_allowed": False}
+            yield probe(f"index {index}", "config beyond versions", False, f"keys/{names.index(index)}/config", beyond)
 
 
 def _asked(
@@ -122,8 +127,12 @@ def _asked(
     """Verbs that are not tried: Vault says what the login may do at their paths. One request."""
     names = keys.names
     cells: dict[str, Cell] = {}
-    kept = {"rotate": rights.rotate, "config": rights.retire, "trim": rights.retire, "read the key": rights.kept}
-    expected = {Cell(purpose, f"category {name}", verb) for verb, found in kept.items() for name in found}
+    expected = {
+        Cell(purpose, f"{kind} {name}", verb)
+        for kind in _KINDS
+        for verb, found in _kept(rights, kind).items()
+        for name in found
+    }
 
     def ask(where: str, verb: str, path: str) -> None:
         cells[path] = Cell(purpose, where, verb)
@@ -147,6 +156,12 @@ def _asked(
     allowed = {} if service is None else keys.capabilities(service, list(cells))
     for path, cell in cells.items():
         yield Probe(cell, cell in expected, bool(allowed.get(path)))
+
+
+def _kept(rights: PurposeKeys, kind: KeyKind) -> dict[str, frozenset[str]]:
+    """Verb -> names of the keys of that kind that a purpose may do it with for their upkeep."""
+    retired = rights.retired(kind)
+    return {"rotate": rights.rotated(kind), "config": retired, "trim": retired, "read the key": rights.kept_of(kind)}
 
 
 def _allowed(service: VaultKeyService, path: str, body: object) -> bool:
