@@ -51,7 +51,8 @@ def planed(pg_database: str) -> Iterator[Planed]:
 
 @pytest.mark.parametrize("statement", [
     "SELECT phone FROM clients", "SELECT * FROM clients", "SELECT length(phone) FROM clients",
-    "SELECT id FROM clients WHERE phone LIKE '138%%'", "SELECT id FROM clients ORDER BY phone", "SELECT clients FROM clients",
+    "SELECT id FROM clients WHERE phone LIKE '138%%'", "SELECT id FROM clients ORDER BY phone",
+    "SELECT clients FROM clients",
     "UPDATE clients SET city = phone", "UPDATE clients SET phone = NULL RETURNING phone", "TABLE clients",
     "COPY clients (phone) TO STDOUT", "SELECT m.plain FROM vs_moves m", "UPDATE vs_moves SET state = 'dropped'",
 ])  # fmt: skip
