@@ -18,6 +18,7 @@ SURFACE = {
     "EncryptedModel",
     "LocalKeys",
     "Masked",
+    "OnErasure",
     "Policy",
     "Store",
     "VaultKeys",
