@@ -63,8 +63,8 @@ def _of_purpose(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
         reason = f"{purpose.name} requires approvals, but no purpose approves it: nobody will ever get in"
         yield Remark(rules.places.at(*path, "requires"), reason)
     opens = purpose.search or any(entry.categories for entry in purpose.read.values())
-    if requires.sees_restricted and opens and not (requires.case or requires.subjects):
-        reason = f"{purpose.name} sees restricted members without a case or named subjects"
+    if requires.sees_restricted and opens and not (requires.case or requires.subjects or requires.approvals):
+        reason = f"{purpose.name} sees restricted members without a case, approvals or named subjects"
         yield Remark(rules.places.at(*path, "requires"), reason)
     if purpose.search and "search" not in purpose.limits:
         reason = f"{purpose.name} searches without a limit: a list of guesses is a dump"

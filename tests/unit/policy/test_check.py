@@ -65,7 +65,7 @@ WARNED = {
         "approvals: 0",
         "approvals: 2",
     ),
-    "24:5: sales.outreach sees restricted members without a case or named subjects": (
+    "24:5: sales.outreach sees restricted members without a case, approvals or named subjects": (
         "{consent: matchmaking}",
         "{consent: matchmaking, sees_restricted: true}",
     ),
