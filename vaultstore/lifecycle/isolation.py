@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -183,20 +183,26 @@ def _columns(info: ModelInfo) -> tuple[str, ...]:
     names = (named,) if isinstance(named, str) else tuple(named)
     for name in names:
         prop = info.mapper.attrs.get(name)
-        kind = getattr(getattr(prop, "columns", [None])[0], "type", None)
-        if not isinstance(kind, sa.TypeDecorator | sa.Date | sa.DateTime):
+        kind = _bare(getattr(getattr(prop, "columns", [None])[0], "type", None))
+        if not isinstance(kind, sa.Date | sa.DateTime):
             raise ModelError(f"{info.name}: __activity__ names {name!r}, which is no column of a date or a time")
     return names
 
 
 def _as_kept(column: Any, until: datetime) -> Any:
     """The moment as the column has it; a day counts as a whole."""
-    kind = column.type
-    if issubclass(kind.python_type, datetime):
-        aware = not isinstance(kind, sa.DateTime) or kind.timezone
-        return until if aware else until.astimezone(UTC).replace(tzinfo=None)
-    assert issubclass(kind.python_type, date)
-    return until.date()
+    if isinstance(_bare(column.type), sa.Date):
+        return until.date()
+    # A type of the application's own takes aware times, or makes of them what it keeps.
+    aware = not isinstance(column.type, sa.DateTime) or column.type.timezone
+    return until if aware else until.astimezone(UTC).replace(tzinfo=None)
+
+
+def _bare(kind: Any) -> Any:
+    """What a type is kept as."""
+    while isinstance(kind, sa.TypeDecorator):
+        kind = kind.impl_instance
+    return kind
 
 
 def _words(span: timedelta) -> str:
