@@ -246,7 +246,7 @@ class Moves:
         with Holder(self._parts, token) as holder:
             actor = holder.grant().grant.actor.id
         with self._engine.begin() as connection:
-            move = self._find(connection, moving)
+            move = self._find(connection, moving, lock=True)  # steps are numbered one after the other
             records.note(connection, move, Step(step, self._parts.now, done, failed, None, None, actor))
 
     @contextmanager
