@@ -49,7 +49,7 @@ metadata = sa.MetaData(
 
 def tables(file: File) -> list[sa.Table]:
     """The tables that lie in one SQLite file, in the order in which they can be created."""
-    return [table for table in metadata.sorted_tables if table.info["file"] == file]
+    return [table for table in tables_of("sqlite") if table.info["file"] == file]
 
 
 def tables_of(dialect: str) -> list[sa.Table]:
