@@ -25,7 +25,7 @@ def _index(table: str, name: str, normalizer: str, *, unique: bool = False) -> I
 
 
 def members() -> Catalogue:
-    """Member, ChatMessage and ProfileView, and the two models without encrypted fields."""
+    """Member, ChatMessage and ProfileView, and models without encrypted fields."""
     t = "members"
     member = Model(
         "Member",
@@ -87,6 +87,34 @@ def members() -> Catalogue:
     lead, notice = Model("Lead", "leads", ()), Model("ConsentNotice", "consent_notices", ())
     complaint = Model("Complaint", "complaints", ())
     return Catalogue({m.name: m for m in (member, chat, view, lead, notice, complaint)}, SCOPES)
+
+
+def shipped() -> Catalogue:
+    """All of the member store's models: those that only the shipped policy speaks of, too."""
+    found = members()
+    t = "suppressions"
+    suppression = Model(
+        "Suppression",
+        t,
+        (
+            _field(t, "phone", "suppression", index=_index(t, "phone", "phone_e164(region=CN)")),
+            _field(t, "id_number", "suppression", index=_index(t, "id_number", "resident_id()")),
+        ),
+    )
+    plain = [
+        Model(name, table, ())
+        for name, table in (
+            ("ContactRequest", "contact_requests"),
+            ("MemberBlock", "member_blocks"),
+            ("SafetyWarning", "safety_warnings"),
+            ("SuppressedMember", "suppressed_members"),
+            ("VerificationCount", "verification_counts"),
+            ("VerifiedBadge", "verified_badges"),
+        )
+    ]
+    found = replace(found, models={**found.models, **{m.name: m for m in (suppression, *plain)}})
+    return with_field(found, "Member", _field("members", "identity_proof", "identity",
+                                              index=_index("members", "identity_proof", "text()")))  # fmt: skip
 
 
 def with_field(catalogue: Catalogue, model: str, field: Field) -> Catalogue:

@@ -11,7 +11,7 @@ from vaultstore.catalogue import Field, Index, Model, Projection
 from vaultstore.policy import BoundPolicy, Excess, Policy, excess, lattice, matrix, row_cells, vault_cells
 from vaultstore.policy.lattice import UPKEEP
 
-from .catalogue import members
+from .catalogue import members, shipped
 from .samples import SMALL, changed
 
 SHIPPED = Path(__file__).parents[3] / "policies"
@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).parents[3] / "policies"
 @pytest.fixture(scope="module", params=["shipped", "small"])
 def bound(request: pytest.FixtureRequest) -> BoundPolicy:
     policy = Policy.load(SHIPPED) if request.param == "shipped" else Policy.parse(SMALL)
-    return policy.bind(members())
+    return policy.bind(shipped())
 
 
 def test_there_is_a_cell_for_each_purpose_field_and_operation(bound: BoundPolicy) -> None:
@@ -54,7 +54,7 @@ def test_vaults_cells_are_what_its_key_access_is_made_of(bound: BoundPolicy) -> 
 def test_a_projection_beside_its_source_is_still_a_key_of_vaults() -> None:
     """The cell is clear, and says nothing of the card; the key to the card is granted all the same."""
     text = changed("read: {Member: {categories: [care_card]}}", "read: {Member: {categories: [care_card, contact]}}")
-    bound = Policy.parse(text).bind(members())
+    bound = Policy.parse(text).bind(shipped())
     assert lattice(bound)["care.complaint", "Member", "phone", "read"] == "clear"
     assert vault_cells(bound)["care.complaint", "category care_card", "decrypt"]
 
@@ -63,7 +63,7 @@ def test_rows_of_a_model_are_seen_where_it_is_listed_and_written_where_it_is_wri
     text = changed(
         "    write: {Member: [contact]}", "    read: {Lead: {categories: []}}\n    write: {ConsentNotice: []}"
     )
-    cells = row_cells(Policy.parse(text).bind(members()))
+    cells = row_cells(Policy.parse(text).bind(shipped()))
     assert {key[1:]: allowed for key, allowed in cells.items() if key[0] == "registration" and allowed} == {
         ("Lead", "read"): True,
         ("ConsentNotice", "read"): True,
@@ -95,4 +95,4 @@ def test_a_category_of_two_models_is_more_in_vault_than_the_policy_lists() -> No
 
 
 def test_the_shipped_policy_gives_vault_nothing_that_it_does_not_list() -> None:
-    assert list(excess(Policy.load(SHIPPED).bind(members()))) == []
+    assert list(excess(Policy.load(SHIPPED).bind(shipped()))) == []
