@@ -41,6 +41,7 @@ categories:
   care_card: {projection: true}
   match_card: {projection: true}
   chat_flags: {projection: true}
+  suppression: {sensitive: true}
 services:
   crm: {description: sells, purposes: [sales.outreach]}
   desk: {description: cares, purposes: [care.complaint]}

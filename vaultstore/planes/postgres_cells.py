@@ -26,6 +26,7 @@ _MINT = frozenset({"vs_mint", "vs_mint_indexed", "vs_index_taken"})
 _WRITE = _MINT | {"vs_seal", "vs_withhold", "vs_collide"}
 _REWRAP = frozenset({"vs_rewrap", "vs_rewrap_ranges", "vs_rewrap_page", "vs_rewrapped"})
 _SEARCH = frozenset({"vs_search", "vs_found"})
+_COUNTED = frozenset({"claim", "assign", "contact"})
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ def rights_on_tables(purpose: Purpose, models: ModelRegistry) -> list[TableRight
             known.update |= rights.update
             table.delete |= written
             table.restricted = purpose.requires.sees_restricted
-            if info.subject_key and column in info.mapper.get_property(info.subject_key).columns:  # type: ignore[attr-defined]
+            if info.subject_key and column in info.mapper.get_property(info.subject_key).columns:
                 table.subject = column.name
             scope = purpose.rows(info.name, *info.bases)
             table.seen.add("none" if not listed else "all" if scope is None else "scope")
@@ -119,6 +120,7 @@ def functions_of_login(bound: BoundPolicy, purposes: Iterable[str], keeps: Itera
         found |= _WRITE if purpose.write else set()
         found |= _SEARCH if purpose.search else set()
         found |= {"vs_approve"} if purpose.approves else set()
+        found |= {"vs_charge"} if _COUNTED & purpose.limits.keys() else set()
         desk = purpose.name == "privacy.request" or purpose.requires.subjects == "self"
         found |= {"vs_report", "vs_report_lines", "vs_report_nodes"} if desk else set()
         if purpose.requires.sees_restricted and purpose.requires.sees_canaries:

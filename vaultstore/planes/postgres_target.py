@@ -264,8 +264,8 @@ def _erasing(models: ModelRegistry, owner: str) -> Iterator[RowPolicy]:
             whose = f"{name(columns[0].name)}::text = {_ERASING}" if columns else "true"
             if tables.setdefault(str(getattr(each, "name", each)), whose) != whose:
                 tables[str(getattr(each, "name", each))] = "true"  # two models name different subjects in one table
-    for each, condition in sorted(tables.items()):
-        yield RowPolicy(each, "erasure", "ALL", (owner,), condition)
+    for table, condition in sorted(tables.items()):
+        yield RowPolicy(table, "erasure", "ALL", (owner,), condition)
 
 
 def _looking(models: ModelRegistry, owner: str) -> Iterator[RowPolicy]:
