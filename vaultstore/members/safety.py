@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vaultstore import Store, is_masked
@@ -117,11 +118,12 @@ class Safety:
         alarms, now = sum(to == target for _, _, to in tally.alarms), self._clock()
         query = select(SafetyWarning).where(SafetyWarning.conversation_id == at, SafetyWarning.recipient_id == target)
         try:
-            with self._store.begin(self._desk()) as session:
+            with self._store.session(self._desk()) as session:
                 last = session.scalars(query.order_by(SafetyWarning.number.desc()).limit(1)).first()
                 number, then, made = (last.number, last.alarms, last.made_at) if last else (0, 0, None)
-                if not self._plan.due(alarms, number, then, made, now):
-                    return None
+            if not self._plan.due(alarms, number, then, made, now):
+                return None
+            with self._store.begin(self._desk()) as session:
                 session.add(
                     SafetyWarning(recipient_id=target, conversation_id=at, number=number + 1, alarms=alarms,
                                   text_version=self._text_version, made_at=now)
@@ -149,12 +151,14 @@ class Safety:
             raise UnsupportedOperation(f"a block's reason is one of {', '.join(REASONS)}")
         member = self._suspect(token, suspect)
         try:
-            with self._store.begin(self._desk()) as session:
+            with self._store.session(self._desk()) as session:
                 last = _last_block(session, member)
-                if last is None or last.lifted_at is not None:
-                    number = 1 if last is None else last.number + 1
-                    session.add(MemberBlock(member_id=member, number=number, reason=reason, blocked_by=grant.actor.id,
-                                            blocked_at=self._clock()))  # fmt: skip
+                number = 1 if last is None else last.number + 1
+                if last is not None and last.lifted_at is None:
+                    return
+            with self._store.begin(self._desk()) as session:
+                made = {"blocked_by": grant.actor.id, "blocked_at": self._clock()}
+                session.add(MemberBlock(member_id=member, number=number, reason=reason, **made))
         except IntegrityError:
             return  # somebody else just did
 
@@ -162,12 +166,10 @@ class Safety:
         """Lift a block; whether there was one. Raises AccessDenied (``not.granted``, ``pseudonym.unknown``)."""
         grant = self._granted(token, TRIAGE)
         member = self._suspect(token, suspect)
+        held = update(MemberBlock).where(MemberBlock.member_id == member, MemberBlock.lifted_at.is_(None))
         with self._store.begin(self._desk()) as session:
-            last = _last_block(session, member)
-            if last is None or last.lifted_at is not None:
-                return False
-            last.lifted_by, last.lifted_at = grant.actor.id, self._clock()
-        return True
+            done: Any = session.execute(held.values(lifted_by=grant.actor.id, lifted_at=self._clock()))
+            return bool(done.rowcount)
 
     def is_blocked(self, member: uuid.UUID) -> bool:
         """Whether a member is blocked: for delivery, and for pools (`Pools(..., out=...)`)."""
@@ -186,11 +188,17 @@ class Safety:
         Raises AccessDenied (``sender.blocked``, and what the gate refuses).
         """
         self._granted(token, DELIVERY)
-        with self._store.begin(token) as session:
+        with self._store.session(token) as session:
             if blocked_among(session, [sender]):
                 raise AccessDenied(f"member {sender} is blocked", reason="sender.blocked", subject=sender)
-            message = ChatMessage(sender_id=sender, recipient_id=recipient, conversation_id=conversation,
-                                  sent_at=self._clock(), body=text)  # fmt: skip
+        with self._store.begin(token) as session:
+            message = ChatMessage(
+                sender_id=sender,
+                recipient_id=recipient,
+                conversation_id=conversation,
+                sent_at=self._clock(),
+                body=text,
+            )
             session.add(message)
             session.flush()
             return message.id

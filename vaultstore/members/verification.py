@@ -20,7 +20,7 @@ from vaultstore.grants import Grant
 from vaultstore.members.identity_proof import identity_proof
 from vaultstore.members.lookups import Lookup, LookupRequest, LookupUnavailable
 from vaultstore.members.models import Member, VerifiedBadge
-from vaultstore.members.verification_limits import Attempts, VerificationLimits
+from vaultstore.members.verification_limits import Attempts, VerificationLimits, upsert
 
 __all__ = ["Badge", "Verification", "Verified"]
 
@@ -155,11 +155,8 @@ class Verification:
 
     def _award(self, token: str, member: uuid.UUID, now: datetime) -> Badge:
         with self._store.begin(token) as session:
-            found = session.get(VerifiedBadge, member)
-            if found is None:
-                session.add(VerifiedBadge(member_id=member, verified_at=now))
-            else:
-                found.verified_at = now
+            statement = upsert(session, VerifiedBadge).values(member_id=member, verified_at=now)
+            session.execute(statement.on_conflict_do_update(index_elements=["member_id"], set_={"verified_at": now}))
         return Badge(member, now)
 
 

@@ -16,7 +16,7 @@ from vaultstore.errors import SettingsError
 from vaultstore.members.models import VerificationCount
 from vaultstore.orm import PurposeSession
 
-__all__ = ["Attempts", "VerificationLimits", "Window"]
+__all__ = ["Attempts", "VerificationLimits", "Window", "upsert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,13 @@ class Attempts:
         return hmac.digest(self._secret, message, hashlib.sha256).hex()
 
 
-def _raise(session: PurposeSession, tag: str, ends_at: datetime) -> int:
+def upsert(session: PurposeSession, model: type[Any]) -> Any:
+    """An INSERT of the session's database that can take ON CONFLICT: one statement, so nobody comes between."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement: Any = insert(VerificationCount).values(tag=tag, used=1, ends_at=ends_at)
+    return insert(model)
+
+
+def _raise(session: PurposeSession, tag: str, ends_at: datetime) -> int:
+    statement = upsert(session, VerificationCount).values(tag=tag, used=1, ends_at=ends_at)
     raised = statement.on_conflict_do_update(index_elements=["tag"], set_={"used": VerificationCount.used + 1})
     return int(session.execute(raised.returning(VerificationCount.used)).scalar_one())
