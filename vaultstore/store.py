@@ -182,10 +182,10 @@ class Store(Facades):
                 journal=held,
             )
             store.subjects.finish_interrupted()
-            return store
         except BaseException:
             resources.close()
             raise
+        return store
 
     def create_all(self) -> None:
         """Make every table, the gate's functions, and every key; then publish the policy. Harmless when repeated.

@@ -97,7 +97,7 @@ def _explain(told: Explanation, bound: BoundPolicy) -> None:
     if told.decision.kind != "denied":
         say(f"  rows: {told.rows or 'all'}")
     if purpose.keeps_keys:
-        say(f"  keys: it may {', '.join(sorted(purpose.keeps_keys))} those of every category, and open nothing with them")
+        say(f"  keys: it may {', '.join(sorted(purpose.keeps_keys))} those of every category, and opens nothing by it")
     if purpose.replaces_keys:
         say("  keys: it may replace a named subject's data keys, and destroy the old ones")
     say(f"  requires: {', '.join(purpose.requires.words()) or 'nothing more'}")

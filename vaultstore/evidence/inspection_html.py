@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from vaultstore.evidence.anomalies import Departure
 from vaultstore.evidence.anomalies_tally import Who
 from vaultstore.evidence.inspection import Inspection, Staff
-from vaultstore.page import page
 from vaultstore.markup import Markup, join, tag
+from vaultstore.page import page
 
 __all__ = ["inspection_page"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vaultstore.evidence.check_report import CheckedReport
-from vaultstore.page import page
 from vaultstore.evidence.report_text import Gap, Row, about, rows
 from vaultstore.markup import Markup, join, tag
+from vaultstore.page import page
 
 __all__ = ["page_of"]
 

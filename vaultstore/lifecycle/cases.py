@@ -39,7 +39,7 @@ class Cases:
     ) -> str:
         """Open a case of `kind` and assign it to an actor; its id, a new one unless one is given.
 
-        `subjects` are all that it will ever name. `scopes` are what the case can't do without: where one of its subjects
+        `subjects` are all that it will ever name. `scopes` are what the case can't do without: where a subject of it
         is erased, the keys of these scopes (conversations) stay, for this case alone, until it closes. A case
         that is opened after the erasure gets nothing back. `note` is no place for personal data. Raises
         UnsupportedOperation for scopes of a subject that the case does not name, or that is not registered.

@@ -145,7 +145,7 @@ def _emptied(info: ModelInfo) -> Iterator[str]:
         if each.index is not None:
             yield each.index_key
         if each.plain_key is not None:
-            # With what is sealed: the triggers of a move take an emptied plaintext in no other way once it has cut over.
+            # With what is sealed: once a move has cut over, its triggers take an emptied plaintext in no other way.
             yield from (each.plain_key, *each.keys)
 
 

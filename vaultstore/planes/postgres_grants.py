@@ -51,10 +51,12 @@ _JOURNAL = frozenset({"vs_standing", "vs_journal_hold", "vs_journal_done"})
 ERASURE: Final = "privacy.erasure"
 """The purpose that erases others; vs_erase knows it by this name."""
 _COUNTED = frozenset({"claim", "assign", "contact"})
-KEPT_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({
-    "cases": frozenset({"vs_close_case"}),
-    "states": frozenset({"vs_restrict"}),
-})
+KEPT_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "cases": frozenset({"vs_close_case"}),
+        "states": frozenset({"vs_restrict"}),
+    }
+)
 """Record that a service keeps -> functions that change it and say so in the audit log."""
 
 

@@ -264,14 +264,14 @@ def _erasing(models: ModelRegistry, owner: str) -> Iterator[RowPolicy]:
             whose = f"{name(columns[0].name)}::text = {_ERASING}" if columns else "true"
             if tables.setdefault(str(getattr(each, "name", each)), whose) != whose:
                 tables[str(getattr(each, "name", each))] = "true"  # two models name different subjects in one table
-    for table, condition in sorted(tables.items()):
-        yield RowPolicy(table, "erasure", "ALL", (owner,), condition)
+    for whole, condition in sorted(tables.items()):
+        yield RowPolicy(whole, "erasure", "ALL", (owner,), condition)
 
 
 def _looking(models: ModelRegistry, owner: str) -> Iterator[RowPolicy]:
     """Where the owner's own function looks for taken values of unique indexes, while it looks (vs_index_taken)."""
     looking = "(SELECT current_setting('vaultstore.looking', true)) = 'on'"
-    for each in sorted({table for table, *_ in models.unique_indexes}):
+    for each in sorted({unique[0] for unique in models.unique_indexes}):
         yield RowPolicy(each, "index", "SELECT", (owner,), looking)
 
 

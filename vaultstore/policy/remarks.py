@@ -87,7 +87,9 @@ def _without_own_consent(purpose: Purpose, rules: Rules) -> Iterator[Remark]:
     for model, entry in purpose.read.items():
         for name in sorted(entry.categories):
             if rules.categories[name].sensitive and rules.categories[name].consent is None:
-                reason = f"{purpose.name} rests on consent and reads {name}: sensitive, and without a consent of its own"
+                reason = (
+                    f"{purpose.name} rests on consent and reads {name}: sensitive, and without a consent of its own"
+                )
                 yield Remark(
                     rules.places.at("purposes", purpose.name, "read", model, "category", name),
                     f"{reason}: one consent for everything is none for what is sensitive",

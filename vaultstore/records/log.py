@@ -127,8 +127,7 @@ def append_only_triggers() -> list[str]:
         vs_checkpoints.name: ["size", "made_at"],
     }
     made = (
-        "CREATE TRIGGER IF NOT EXISTS {0}_{1} BEFORE {2} ON {0} {3}"
-        "BEGIN SELECT RAISE(ABORT, '{0} is append-only'); END"
+        "CREATE TRIGGER IF NOT EXISTS {0}_{1} BEFORE {2} ON {0} {3}BEGIN SELECT RAISE(ABORT, '{0} is append-only'); END"
     )
     statements = [
         made.format(table, verb, event, "")

@@ -1,4 +1,4 @@
-"""The exposé replayed: no abuse gets through, every promise is kept; and a script that could not fail proves nothing."""
+"""The exposé replayed: no abuse gets through, every promise is kept, and the script can fail."""
 
 from __future__ import annotations
 

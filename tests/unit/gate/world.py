@@ -82,9 +82,7 @@ PURPOSES = [
     purpose("lookup", search="Member:phone", limits={"search": (Limit(4, "1h", "actor"),)}),
     purpose("signup", write="Member:contact", limits={"search": (Limit(1, "1h", "actor"),)}),
     purpose("complaint", "Member:contact", requires=Requirements(case=True)),
-    purpose(
-        "inquiry", "Message:conversation Member:contact", "Message:conversation", requires=Requirements(case=True)
-    ),
+    purpose("inquiry", "Message:conversation Member:contact", "Message:conversation", requires=Requirements(case=True)),
     purpose(
         "probe",
         "Message:conversation",

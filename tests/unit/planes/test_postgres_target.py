@@ -51,7 +51,13 @@ def test_a_login_is_a_member_of_its_purposes_and_of_nothing_else() -> None:
 def test_a_policy_without_services_has_one_login_for_all() -> None:
     target = family(FAMILY[: FAMILY.index("services:")])
     assert {member for _, member in target.memberships} == {"vs_s_app"}
-    assert set(target.rights["vs_s_app"]) >= {"vs_requests", "vs_cases", "vs_consents", "vs_revocations", "vs_case_scopes"}
+    assert set(target.rights["vs_s_app"]) >= {
+        "vs_requests",
+        "vs_cases",
+        "vs_consents",
+        "vs_revocations",
+        "vs_case_scopes",
+    }
     assert target.bound.services["app"].keeps == set(KEEPS)
 
 
