@@ -36,6 +36,7 @@ categories:
   pool_card: {projection: true}
   sales_card: {projection: true}
   care_card: {projection: true}
+  suppression: {sensitive: true}
   match_card: {projection: true}
   chat_flags: {projection: true}
 purposes:

@@ -180,5 +180,5 @@ def _known(passes: Passes, rows: Sequence[Row], *columns: str) -> tuple[list[Row
         if stranger is None:
             known.append(row)
         else:
-            refused.append(Refusal(row.line, stranger, "is not a member of this store"))
+            refused.append(Refusal(row.line, stranger, "is not a member of this store, or their data rests"))
     return known, refused

@@ -83,7 +83,7 @@ def test_the_matrix_as_json_has_a_cell_for_each_purpose_and_field(run: Run, made
     by_key = {(cell["purpose"], cell["model"], cell["field"]): cell for cell in cells}
     assert by_key["sales.outreach", "Member", "phone"]["read"] == "masked:sales_card"
     assert by_key["sales.outreach", "ChatMessage", "body"]["read"] == "denied"
-    assert len(by_key) == len(cells) == PURPOSES * (14 + 1 + 3)
+    assert len(by_key) == len(cells) == PURPOSES * (15 + 1 + 3 + 2)
 
 
 def test_the_matrix_can_be_narrowed(run: Run, made: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_walk_ends_in_a_published_policy(run: Run, repository: Path, monkeyp
     assert first.exit_code == 0, first.output
     assert first.stdout.splitlines()[:-1] == block("policy check")
 
-    edit(repository, "services.yaml", "purposes: [relay.telephony]", "purposes: [relay.telephony, safety.warning]")
+    edit(repository, "services.yaml", "purposes: [relay.telephony,", "purposes: [safety.warning, relay.telephony,")
     edit(
         repository,
         "purposes/safety.yaml",

@@ -226,7 +226,7 @@ def test_the_command_tells_the_members_standing(run: Run, shop: tuple[Path, uuid
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == "sales.pool gets Member.education: masked:pool_card"
-    assert "  services: crm" in lines
+    assert "  services: crm, lead-desk" in lines
     assert f"member {subject}" in lines
     assert lines[-1] == (
         "  would the gate admit it now? yes, with the role matchmaker; a row that own_store shows to the actor; "

@@ -41,7 +41,7 @@ def test_a_denied_token_says_what_is_open(run: Run, made: Path) -> None:
     result = run("token", "issue", "--dir", made, "--actor", "u", "--role", "matchmaker", "--purpose", "chat.delivery")
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "open to 'matchmaker': sales.outreach, sales.pool" in result.stderr
+    assert "open to 'matchmaker': sales.city, sales.outreach, sales.pool" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -79,6 +79,7 @@ def test_each_act_leaves_its_entry(world: World) -> None:
     assert [(entry["kind"], entry["outcome"]) for entry in told] == [
         ("seal", "sealed"),
         ("seal", "sealed"),
+        ("restrict", "restricted"),
         ("disclose", "partial"),
         ("disclose", "refused:not.granted"),
         ("search", "searched"),

@@ -126,7 +126,7 @@ def test_a_bound_policy_hands_out_its_categories_and_purposes(bound: BoundPolicy
 
 
 def test_reprs_are_short(bound: BoundPolicy) -> None:
-    assert repr(bound) == "<BoundPolicy of 3 purposes over 5 models>"
+    assert repr(bound) == "<BoundPolicy of 3 purposes over 6 models>"
     assert repr(Policy.parse(SMALL)) == "<Policy of 3 purposes from 1 files>"
 
 
