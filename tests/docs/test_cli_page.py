@@ -86,4 +86,4 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     shown = set(re.findall(r"^[│┃].*[│┃]$|^ok: |^error: .*$", done.stdout + done.stderr, re.M))
-    assert "│ phone [contact]          │ care_card s │ sales_card │" in shown
+    assert "│ phone [contact]           │ care_card s │ sales_card │" in shown
