@@ -27,7 +27,7 @@ from vaultstore.records.journal import Position, Standing
 
 __all__ = ["KINDS", "FileJournal", "Journal", "NoJournal", "facts_of"]
 
-KINDS: Mapping[str, frozenset[str]] = {
+KINDS: dict[str, frozenset[str]] = {
     "erase": frozenset({"subject"}),
     "close": frozenset({"case"}),
     "withdraw": frozenset({"subject", "consent"}),
@@ -35,7 +35,10 @@ KINDS: Mapping[str, frozenset[str]] = {
     "lift": frozenset({"subject"}),
     "revoke": frozenset({"jti", "actor", "before"}),
 }
-"""What is taken down -> the names of its facts. `lifecycle.journal_replay` knows how to do each of them again."""
+"""What is taken down -> the names of its facts. `lifecycle.journal_replay` knows how to do each of them again.
+
+An application adds kinds of its own there (`journal_replay.journaled`).
+"""
 
 _LONGEST_FACT = 300
 _log = logging.getLogger("vaultstore.journal")

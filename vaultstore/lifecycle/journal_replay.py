@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from vaultstore.errors import ApprovalMissing, ProofError, SubjectErased
+from vaultstore.errors import ApprovalMissing, ProofError, SubjectErased, UnsupportedOperation
 from vaultstore.lifecycle.cases import Cases
 from vaultstore.lifecycle.consents import Consents
 from vaultstore.lifecycle.journal import KINDS, FileJournal
@@ -29,7 +29,7 @@ from vaultstore.records.keyring import vs_keyring
 from vaultstore.records.revocations import vs_revocations
 from vaultstore.records.subjects import ERASED, vs_subjects
 
-__all__ = ["Facades", "Replayed", "Replaying", "missing", "replay"]
+__all__ = ["Facades", "Replayed", "Replaying", "journaled", "missing", "replay"]
 
 REASON = "replayed from the journal"
 
@@ -229,7 +229,7 @@ def _revoke(store: Facades, facts: Mapping[str, str], at: datetime) -> bool:
     return True
 
 
-_ACTS: Mapping[str, _Act] = {
+_ACTS: dict[str, _Act] = {
     "erase": _erase,
     "close": _close,
     "withdraw": _withdraw,
@@ -238,3 +238,16 @@ _ACTS: Mapping[str, _Act] = {
     "revoke": _revoke,
 }
 assert _ACTS.keys() == KINDS.keys()
+
+
+def journaled(kind: str, facts: Iterable[str], act: Callable[[Parts, Mapping[str, str], datetime], bool]) -> None:
+    """Let an application's journal take down acts of its own: `kind`, the names of its facts, how it is done again.
+
+    `act` gets the facts as text and the time of the line; where it was done already it changes nothing, and it says
+    whether it did. Declare it where the models are imported, so that whoever replays knows it. Raises
+    UnsupportedOperation for a kind that is taken.
+    """
+    if kind in KINDS:
+        raise UnsupportedOperation(f"a journal takes down {kind!r} already")
+    KINDS[kind] = frozenset(facts)
+    _ACTS[kind] = lambda store, given, at: act(store.parts, given, at)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 
-from vaultstore import Store
+from vaultstore import Store, uuid7
 from vaultstore.errors import AccessDenied
+from vaultstore.lifecycle.journal_replay import journaled
+from vaultstore.lifecycle.parts import Parts
 from vaultstore.members.models import Member, SuppressedMember, Suppression
 from vaultstore.orm import PurposeSession
 
 __all__ = ["REASONS", "Suppressions", "suppress_new", "suppressed_among"]
 
+REPLAYED = "replayed from the journal"
 REASONS = ("needs no service", "complaint", "own switch")
 """Why somebody is suppressed. What they said is not kept."""
 
@@ -55,15 +59,17 @@ class Suppressions:
         reason = self._who_says(token, member, _SAYS_NO)
         with self._store.begin(self._desk(member)) as session:
             numbers = self._numbers(session, member)
-            members = {member}
+            members, made = {member}, dict[str, str]()
             for kind, value in numbers.items():
                 tag, field = _NUMBERS[kind]
                 [tags] = session.tags(tag, [value])
                 known = session.scalars(select(Suppression.id).where(Suppression.tag.in_(tags))).first()
                 if known is None:
                     session.add(Suppression(tag=tags[0], kind=kind, reason=reason))
+                made[tags[0]] = kind
                 members.update(session.scalars(select(Member.id).where(field == value)))
             _mark(session, members)
+            self._journal("suppress", [{"tag": tag, "of": kind, "member": member} for tag, kind in made.items()])
         for one in members:
             self._closed(one)
 
@@ -76,15 +82,25 @@ class Suppressions:
             raise AccessDenied(f"{actor} is no member", reason="not.granted") from None
         self._who_says(token, me, {"member.self": ""})
         with self._store.begin(self._desk(me)) as session:
-            members = {me}
+            members, gone = {me}, list[dict[str, object]]()
             for kind, value in self._numbers(session, me).items():
                 tag, field = _NUMBERS[kind]
                 [tags] = session.tags(tag, [value])
                 for known in session.scalars(select(Suppression).where(Suppression.tag.in_(tags))):
                     session.delete(known)
                 members.update(session.scalars(select(Member.id).where(field == value)))
+                gone += [{"tag": tag, "member": me} for tag in tags]
             for marked in session.scalars(select(SuppressedMember).where(SuppressedMember.member_id.in_(members))):
                 session.delete(marked)
+            session.flush()
+            self._journal("opt_in", gone)
+
+    def _journal(self, kind: str, lines: Sequence[Mapping[str, object]]) -> None:
+        """Have the journal take it down, before the members' side commits: whoever restores a backup does it again."""
+        parts = self._store.parts
+        with parts.ledger.gate() as connection:
+            for facts in lines:
+                parts.journal.append(kind, connection=connection, **facts)
 
     def _numbers(self, session: PurposeSession, member: uuid.UUID) -> dict[str, str]:
         found = session.get(Member, member)
@@ -148,3 +164,37 @@ def _mark(session: PurposeSession, members: Iterable[uuid.UUID]) -> None:
     there = suppressed_among(session, wanted)
     session.add_all(SuppressedMember(member_id=one) for one in wanted if one not in there)
     session.flush()
+
+
+def _suppressed_again(parts: Parts, facts: Mapping[str, str], at: datetime) -> bool:
+    """A suppression that a restored store has forgotten: its tag, and the mark of the member it was said by."""
+    tags, marks, members = _tables()
+    member = uuid.UUID(facts["member"])
+    with parts.engine.begin() as connection:
+        known = connection.execute(select(tags.c.id).where(tags.c.tag == facts["tag"])).first()
+        if known is None:
+            row = {"id": uuid7(), "tag": facts["tag"], "kind": facts["of"], "reason": REPLAYED, "since": at}
+            connection.execute(tags.insert().values(**row))
+        there = connection.execute(select(members.c.id).where(members.c.id == member)).first()
+        marked = connection.execute(select(marks.c.member_id).where(marks.c.member_id == member)).first()
+        if there is not None and marked is None:
+            connection.execute(marks.insert().values(member_id=member, since=at))
+    return known is None or (there is not None and marked is None)
+
+
+def _opted_in_again(parts: Parts, facts: Mapping[str, str], at: datetime) -> bool:
+    """What a member took back themselves."""
+    tags, marks, _ = _tables()
+    with parts.engine.begin() as connection:
+        gone = connection.execute(tags.delete().where(tags.c.tag == facts["tag"])).rowcount
+        gone += connection.execute(marks.delete().where(marks.c.member_id == uuid.UUID(facts["member"]))).rowcount
+    return gone > 0
+
+
+def _tables() -> tuple[Table, Table, Table]:
+    tags, marks, members = Suppression.__table__, SuppressedMember.__table__, Member.__table__
+    return cast(Table, tags), cast(Table, marks), cast(Table, members)
+
+
+journaled("suppress", ("tag", "of", "member"), _suppressed_again)
+journaled("opt_in", ("tag", "member"), _opted_in_again)

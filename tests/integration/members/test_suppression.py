@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import uuid
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import select
 
-from tests.support.profiles import MATCHMAKER, REGISTRAR, Profile, member
-from vaultstore import Actor
-from vaultstore.errors import AccessDenied, NotDisclosed, SearchDenied
+from tests.support.profiles import MATCHMAKER, REGISTRAR, SHIPPED_POLICY, Profile, member
+from vaultstore import Actor, LocalKeys, Policy, Store
+from vaultstore.errors import AccessDenied, NotDisclosed, SearchDenied, SettingsError
 from vaultstore.members.claims import Claims
-from vaultstore.members.models import Lead, Member, SuppressedMember, Suppression
+from vaultstore.members.models import Base, Lead, Member, SuppressedMember, Suppression
 from vaultstore.members.pools import Pools
 from vaultstore.members.suppression import Suppressions, suppress_new, suppressed_among
 
@@ -145,3 +149,44 @@ def test_the_desk_opens_the_one_member_its_token_names(profile: Profile) -> None
         assert stranger is not None
         with pytest.raises((AccessDenied, NotDisclosed)):
             _ = stranger.phone
+
+
+def open_at(folder: Path, **options: Any) -> Store:
+    """The store in a folder, with its journal elsewhere."""
+    return Store.open(
+        f"sqlite:///{folder / 'members.db'}", keys=LocalKeys.open(folder / "keys.json"),
+        policy=Policy.load(SHIPPED_POLICY), models=Base, journal=folder.parent / "journal.jsonl", **options,
+    )  # fmt: skip
+
+
+def test_a_restored_store_has_the_no_again_and_what_was_taken_back(tmp_path: Path) -> None:
+    live, backup = tmp_path / "live", tmp_path / "backup"
+    live.mkdir()
+    with open_at(live) as store:
+        store.create_all()
+        profile = Profile("embedded", store, store.parts.keys, "", live)
+        refuser, waverer = profile.add_members(2)
+        desk(profile).suppress(mine(profile, waverer), waverer)
+    shutil.copytree(live, backup)
+    with open_at(live) as store:
+        profile = Profile("embedded", store, store.parts.keys, "", live)
+        desk(profile).suppress(mine(profile, refuser), refuser)
+        desk(profile).opt_in(mine(profile, waverer))
+        kept = marked(profile)
+    assert kept == {refuser}
+    shutil.rmtree(live)
+    shutil.copytree(backup, live)
+    with pytest.raises(SettingsError, match="journal replay"):
+        open_at(live)
+    with open_at(live, replaying=True) as store:
+        for _ in range(2):  # harmless when repeated
+            store.journal.replay(operator="chen")
+    with open_at(live) as store:
+        profile = Profile("embedded", store, store.parts.keys, "", live)
+        assert marked(profile) == {refuser}
+        assert register(profile, member(0), member(1))[1]
+        with store.engine.connect() as connection:
+            reasons = connection.execute(sa.select(Suppression.__table__.c.reason)).scalars().all()
+        assert reasons == ["replayed from the journal"]
+    text = (tmp_path / "journal.jsonl").read_text()
+    assert "138" not in re.sub(r'"[0-9a-f]{64}"', "", text)
