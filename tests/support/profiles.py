@@ -63,10 +63,17 @@ class Profile:
 
     def claim(self, ids: list[uuid.UUID], actor: Actor = MATCHMAKER) -> None:
         """Give `actor` an open lead of each member, and the members' consent to be matched."""
+        from sqlalchemy import update
         from sqlalchemy.orm import Session
 
         now = datetime.now(UTC)
         with Session(self.store.engine) as session, session.begin():
+            # A member is one seller's at a time.
+            session.execute(
+                update(Lead)
+                .where(Lead.member_id.in_(ids), Lead.state == "open")
+                .values(state="reassigned", ended_at=now)
+            )
             session.add_all(
                 Lead(
                     member_id=i,

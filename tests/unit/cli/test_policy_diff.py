@@ -95,7 +95,8 @@ def test_folders_and_files_are_compared_without_git(run: Run, tmp_path: Path, mo
 def test_files_without_a_lock_are_bound_to_the_models(run: Run, tmp_path: Path) -> None:
     text = (
         "version: 1\n"
-        "categories: {identity: {}, contact: {}, profile: {}, preference: {}, conversation: {}, browsing: {}, suppression: {},\n"
+        "categories: {identity: {}, contact: {}, profile: {}, preference: {}, conversation: {}, browsing: {},\n"
+        "  suppression: {},\n"
         "  pool_card: {projection: true}, sales_card: {projection: true}, care_card: {projection: true},\n"
         "  match_card: {projection: true}, chat_flags: {projection: true}}\n"
         "purposes: {a: {roles: [x], read: {Member: {categories: [CARD]}}}}\n"
