@@ -26,6 +26,7 @@ from vaultstore.members.models import ConsentNotice, Member
 from vaultstore.members.pools import Pools
 from vaultstore.members.relay import ContactRules, Relay
 from vaultstore.members.relay_worker import RelayWorker
+from vaultstore.members.safety import blocked_among
 from vaultstore.members.self_service import SelfService
 from vaultstore.members.suppression import Suppressions, suppressed_among
 
@@ -53,7 +54,7 @@ class Scene:
     """Member -> store and city."""
 
     def __post_init__(self) -> None:
-        token = self._kept(Actor("lead-desk", role="lead_desk"), "sales.desk")
+        self._desk = token = self._kept(Actor("lead-desk", role="lead_desk"), "sales.desk")
         relay = self._kept(Actor("relay-desk", role="relay_desk"), "relay.desk")
         self.claims = Claims(self.store, token, out=self.out)
         self.pools = Pools(self.store, self.claims.free, out=self.out)
@@ -106,8 +107,8 @@ class Scene:
 
     def out(self, members: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         """Who is in no pool."""
-        with self.store.session(self._relay_token()) as session:
-            return suppressed_among(session, members)
+        with self.store.session(self._desk()) as session:
+            return suppressed_among(session, members) | blocked_among(session, members)
 
     def row(self, member: uuid.UUID) -> dict[str, str]:
         """What the file said of a member."""
@@ -116,9 +117,6 @@ class Scene:
     @cached_property
     def _rows(self) -> dict[str, dict[str, str]]:
         return {row["member_id"]: row for row in self.town.members}
-
-    def _relay_token(self) -> str:
-        return self._kept(Actor("relay-desk", role="relay_desk"), "relay.desk")()
 
     def _kept(self, actor: Actor, purpose: str) -> Callable[[], str]:
         made: list[str] = []
