@@ -70,7 +70,7 @@ def test_the_migrations_build_the_very_schema_of_the_models_on_postgresql(pg_dat
 
 
 def test_the_demo_plays_on_postgresql_with_an_openbao_of_its_own(pg_database: str) -> None:
-    result = CliRunner().invoke(main, ["demo", "--members", "160", "--vault", "--database", pg_database])
+    result = CliRunner().invoke(main, ["demo", "--members", "240", "--vault", "--database", pg_database])
     assert result.exit_code == 0, result.output
     assert "50 cards: 1 unwrap request, counted in OpenBao's own audit log" in result.output
     assert "12 abuses tried, 12 refused." in result.output

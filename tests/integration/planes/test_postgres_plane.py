@@ -83,7 +83,9 @@ def test_the_plan_of_a_fresh_database_can_be_read(world: PostgresWorld) -> None:
     assert "+ role p_sales.outreach: NOLOGIN NOINHERIT" in lines
     assert "+ role s_crm: LOGIN NOINHERIT" in lines
     assert "+ membership of s_crm: p_sales.outreach" in lines
-    assert "+ policies on public.members: care.complaint/select, registration/delete" in "\n".join(lines)
+    [policies] = [line for line in lines if line.startswith("+ policies on public.members: ")]
+    assert "care.complaint/select" in policies
+    assert "registration/delete" in policies
     assert any(line.startswith("+ grant SELECT (") and line.endswith(" to p_sales.outreach") for line in lines)
     assert any(line.startswith("+ grant EXECUTE to s_crm: vs_actor(), ") for line in lines)
     assert any(line.startswith("~ row security on: public.chat_messages, ") for line in lines)

@@ -141,7 +141,7 @@ def test_an_update_may_not_push_a_row_out_of_the_scope(store: PostgresWorld) -> 
         one = mine[0][0]
         assert state_of(connection, f"UPDATE leads SET actor_id = 'u-18' WHERE id = '{one}'") is None
         assert state_of(connection, f"UPDATE leads SET store = 'bj-01' WHERE id = '{one}'") == ROW_SECURITY
-        new = lead(150, 4, "u-17", store="bj-01")
+        new = lead(150, 4, "u-17", store="bj-01") | {"state": "returned"}
         columns, marks = ", ".join(new), ", ".join(f"%({name})s" for name in new)
         assert state_of(connection, f"INSERT INTO leads ({columns}) VALUES ({marks})", new) == ROW_SECURITY
         new["store"] = "sh-01"
@@ -152,7 +152,7 @@ def test_a_foreign_key_tells_that_a_row_is_there_and_no_more(store: PostgresWorl
     # PostgreSQL checks keys past row-level security: who writes leads can ask which ids are members'. Ids are random.
     with running(store, "crm", "sales.manage", claims("sales.manage", role="store_manager")) as connection:
         for of, state in ((6, None), (999, FOREIGN_KEY)):
-            new = lead(160, of, "u-17")
+            new = lead(160, of, "u-17") | {"state": "returned"}
             columns, marks = ", ".join(new), ", ".join(f"%({name})s" for name in new)
             assert state_of(connection, f"INSERT INTO leads ({columns}) VALUES ({marks})", new) == state
 
@@ -272,6 +272,7 @@ def large(postgres: PostgresServer) -> Iterator[PostgresWorld]:
             " sha256(i::text::bytea) FROM generate_series(1, 20000) AS i"
         )
         some = "SELECT gen_random_uuid(), id, 'u-50', 'st-1', 'open', now(), now() + interval '1 day' FROM members"
+        some += " WHERE store LIKE 'st-%%'"
         world.execute(
             f"INSERT INTO leads (id, member_id, actor_id, store, state, claimed_at, expires_at) {some} LIMIT 50"
         )
@@ -287,7 +288,7 @@ def test_a_page_of_leads_is_found_by_the_index_and_decided_once(large: PostgresW
     with running(large, "crm", "sales.outreach", claims("sales.outreach", "u-50")) as connection:
         found = plan(connection, "SELECT id, city FROM members ORDER BY id LIMIT 50")
         assert re.search(r"Index Cond: \(id = ANY \(\$\d+\)\)", found)
-        assert "SubPlan" not in found
+        assert "(SubPlan" not in found
         assert "InitPlan" in found
         assert "Seq Scan on members" not in found
 
@@ -296,7 +297,7 @@ def test_a_pool_is_found_by_its_stores_index(large: PostgresWorld) -> None:
     with running(large, "crm", "sales.pool", claims("sales.pool")) as connection:
         found = plan(connection, "SELECT id, city FROM members ORDER BY id LIMIT 50")
         assert "ix_members_store" in found
-        assert "SubPlan" not in found
+        assert "(SubPlan" not in found
 
 
 def test_a_blind_index_is_used_under_row_level_security(large: PostgresWorld) -> None:
@@ -304,13 +305,13 @@ def test_a_blind_index_is_used_under_row_level_security(large: PostgresWorld) ->
         with running(large, service, purpose, claims(purpose)) as connection:
             found = plan(connection, "SELECT id FROM members WHERE phone_bidx = sha256('7')")
             assert "ix_members_phone_bidx" in found
-            assert "SubPlan" not in found
+            assert "(SubPlan" not in found
 
 
 def test_a_parallel_plan_asks_for_the_ticket_too(large: PostgresWorld) -> None:
-    said = claims("registration")
-    for given, count in ((said, 0), (replace(said, ticket=ticket(large, said, "registration-service")), 20_006)):
-        with running(large, "registration-service", "registration", given) as connection:
+    said = claims("care.intake", role="care_agent")  # leaving restricted members out is no parallel work
+    for given, count in ((said, 0), (replace(said, ticket=ticket(large, said, "care-desk")), 20_006)):
+        with running(large, "care-desk", "care.intake", given) as connection:
             for setting in ("parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0"):
                 connection.execute(f"SET LOCAL {setting}")
             assert "Parallel" in plan(connection, "SELECT count(*) FROM members")

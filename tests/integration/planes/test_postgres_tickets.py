@@ -230,7 +230,7 @@ def test_writes_take_a_ticket_too(store: PostgresWorld) -> None:
     for given, count in ((bare, 0), (sealed(store, bare), 4)):
         with running(store, "crm", "sales.manage", given) as connection:
             assert (connection.execute("UPDATE leads SET state = state").rowcount > 0) == (count > 0)
-            new = "VALUES (gen_random_uuid(), %(id)s::uuid, 'u-1', 'sh-01', 'open', now(), now())"
+            new = "VALUES (gen_random_uuid(), %(id)s::uuid, 'u-1', 'sh-01', 'returned', now(), now())"
             tried = state_of(connection, f"INSERT INTO leads {new}", {"id": ME})
             assert tried == (None if count else PRIVILEGE)
 

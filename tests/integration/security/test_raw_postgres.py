@@ -125,7 +125,7 @@ def test_the_login_itself_reads_nothing_before_it_takes_a_role(raw_place: Town) 
 
 def test_roles_lead_to_its_own_purposes_only(raw_place: Town) -> None:
     thief, roles = raw_place.thief(), raw_place.live.roles
-    own = {roles.role(p) for p in ("sales.pool", "sales.outreach", "sales.manage")}
+    own = {roles.role(p) for p in ("sales.pool", "sales.city", "sales.outreach", "sales.manage")}
     every = [row[0] for row in raw_place.inside("SELECT rolname::text FROM pg_roles")]
     for role in every:
         for how in ("SET ROLE {}", "SET LOCAL ROLE {}", "SELECT set_config('role', {}, false)"):

@@ -25,6 +25,7 @@ __all__ = ["ABUSES"]
 
 _DENIED = (errors.AccessDenied,)
 _SQL = (DBAPIError,)
+_MORE_THAN_A_LIMIT = 150
 
 
 def unlocks_the_phone(scene: Scene) -> str:
@@ -230,6 +231,8 @@ def harvests_as_members(scene: Scene) -> str:
 
 def harvests_the_pool(scene: Scene) -> None:
     """One account turns every page of every pool that it can name: a city at a time."""
+    if len(scene.homes) <= _MORE_THAN_A_LIMIT:
+        raise errors.SettingsError("these files have too few members who consented: give larger ones")
     for city in dict.fromkeys(city for _, city in scene.homes.values()):
         spy = Actor("u-spy", role="matchmaker", attributes={"store": scene.shop, "city": city, "rank": "X"})
         with scene.store.session(scene.store.issue(spy, "sales.city")) as session:
