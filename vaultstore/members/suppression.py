@@ -15,7 +15,7 @@ from typing import Any, cast
 from sqlalchemy import Table, select
 
 from vaultstore import Store, uuid7
-from vaultstore.errors import AccessDenied
+from vaultstore.errors import AccessDenied, UnsupportedOperation
 from vaultstore.lifecycle.journal_replay import journaled
 from vaultstore.lifecycle.parts import Parts
 from vaultstore.members.models import Member, SuppressedMember, Suppression
@@ -56,7 +56,20 @@ class Suppressions:
         with the case) or the member's own. From now on the person is in no pool and is neither called nor texted,
         until they opt in themselves. Harmless when repeated. Raises AccessDenied for anybody else.
         """
-        reason = self._who_says(token, member, _SAYS_NO)
+        self.write_down(member, self.speaks_for(token, member))
+
+    def speaks_for(self, token: str, member: uuid.UUID) -> str:
+        """The reason that goes with who says it. Raises AccessDenied unless the holder of `token` may say it.
+
+        For a process that serves its callers' purposes where the desk is another: it asks this, then has the desk
+        `write_down` what was said.
+        """
+        return self._who_says(token, member, _SAYS_NO)
+
+    def write_down(self, member: uuid.UUID, reason: str) -> None:
+        """The desk's part of `suppress`, which asks no caller's token: who calls it has seen to that."""
+        if reason not in REASONS:
+            raise UnsupportedOperation(f"somebody is suppressed for one of: {', '.join(REASONS)}")
         with self._store.begin(self._desk(member)) as session:
             numbers = self._numbers(session, member)
             members, made = {member}, dict[str, str]()
@@ -75,12 +88,20 @@ class Suppressions:
 
     def opt_in(self, token: str) -> None:
         """The member wants to be contacted again: only they can say so, with their own token."""
+        self.take_back(self.asks_for_it(token))
+
+    def asks_for_it(self, token: str) -> uuid.UUID:
+        """The member who holds `token`, which is live. Raises AccessDenied for anybody else's. See `speaks_for`."""
         actor = self._store.verify(token).actor.id
         try:
             me = uuid.UUID(actor)
         except ValueError:
             raise AccessDenied(f"{actor} is no member", reason="not.granted") from None
         self._who_says(token, me, {"member.self": ""})
+        return me
+
+    def take_back(self, me: uuid.UUID) -> None:
+        """The desk's part of `opt_in`, which asks no token: who calls it has seen to that."""
         with self._store.begin(self._desk(me)) as session:
             members, gone = {me}, list[dict[str, object]]()
             for kind, value in self._numbers(session, me).items():
