@@ -69,6 +69,7 @@ def test_every_option_that_the_page_names_exists() -> None:
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose)) <= known
 
 
+@pytest.mark.soak  # ninety processes
 def test_the_examples_run_in_order(tmp_path: Path) -> None:
     lines = (ROOT / "tests" / "data" / "members.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "members.csv").write_text("".join(lines[:40]), encoding="utf-8")

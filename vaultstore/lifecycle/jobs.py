@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -94,23 +95,19 @@ class Jobs:
 
     def _begin(self, work: Work, pieces: int) -> tuple[str, bool]:
         """The open job of that name, a new one where there is none; whether it was there."""
-        with self._engine.connect() as connection:
-            found = jobs.unfinished(connection, work.kind, work.about)
-        if found is not None:
-            return found, True
-        with work.open() as bench:
-            ranges = bench.ranges(pieces)
-        job = str(uuid.uuid4())
-        try:
-            with self._engine.begin() as connection:
-                jobs.start(connection, job, work.kind, work.about, ranges, datetime.now(UTC))
-        except IntegrityError:
-            with self._engine.connect() as connection:  # another run has just begun it
+        while True:
+            with self._engine.connect() as connection:
                 found = jobs.unfinished(connection, work.kind, work.about)
-            if found is None:
-                raise
-            return found, True
-        return job, False
+            if found is not None:
+                return found, True
+            with work.open() as bench:
+                ranges = bench.ranges(pieces)
+            job = str(uuid.uuid4())
+            # Where another run has just begun it, that one is gone on with; it may even be finished by now.
+            with suppress(IntegrityError):
+                with self._engine.begin() as connection:
+                    jobs.start(connection, job, work.kind, work.about, ranges, datetime.now(UTC))
+                return job, False
 
     def _progress(self, job: str) -> Progress:
         with self._engine.connect() as connection:

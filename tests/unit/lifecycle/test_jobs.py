@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from tests.support.soaking import often
 from tests.support.toy_job import ODD, Chunk, Toy, ToyBench, counts, engine_of, fill
+from vaultstore import records
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.lifecycle.jobs import Jobs, Progress
 
@@ -142,6 +143,21 @@ def test_what_stops_a_job_is_raised_and_the_next_run_goes_on(url: str, workers: 
     summary = Jobs(engine).run(Toy(url))
     assert summary.resumed
     assert counts(engine) == {1: 50}
+
+
+def test_a_run_that_was_overtaken_by_one_that_has_ended_begins_anew(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run begins the same job while this one reads its ranges, and is through before this one looks again."""
+    engine, start = fill(url, 20), records.jobs.start
+    refused = [sa.exc.IntegrityError("INSERT", None, Exception("taken"))]
+
+    def begun(*args: Any) -> None:
+        if refused:
+            raise refused.pop()
+        start(*args)
+
+    monkeypatch.setattr(records.jobs, "start", begun)
+    assert Jobs(engine).run(Toy(url)).done == 20
+    assert counts(engine) == {1: 20}
 
 
 def test_work_that_can_not_travel_is_refused_before_it_is_sent(tmp_path: Path) -> None:
