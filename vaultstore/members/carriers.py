@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -77,7 +78,8 @@ class WebhookCarrier:
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise SettingsError("a carrier's URL is https, or http to this machine")
         self._url, self._bearer, self._timeout = url, bearer, timeout
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        # No proxy of the environment either: a number goes to the carrier and nobody else.
+        self._opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
     def __repr__(self) -> str:
         return f"<WebhookCarrier {urllib.parse.urlsplit(self._url).hostname}>"
@@ -102,7 +104,7 @@ class WebhookCarrier:
                 failure = CarrierDown(f"the carrier answered {status}")
             else:
                 failure = CarrierRefused(f"the carrier answered {status}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             failure = CarrierDown(f"the carrier did not answer ({type(error).__name__})")
         raise failure
 

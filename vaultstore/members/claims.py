@@ -114,14 +114,14 @@ class Claims:
 
     def held(self, token: str) -> list[Claim]:
         """The leads that the holder of `token` has open now, oldest first."""
-        actor, now = self._store.verify(token).actor.id, self._clock()
+        actor, now = self._live(token), self._clock()
         query = select(Lead).where(Lead.actor_id == actor, Lead.state == "open", Lead.expires_at > now)
         with self._store.session(self._desk()) as session:
             return [_claim(lead) for lead in session.scalars(query.order_by(Lead.claimed_at, Lead.id))]
 
     def give_back(self, token: str, member: uuid.UUID) -> None:
         """End one's own lead of `member`. Raises AccessDenied (``lead.missing``) where one has none."""
-        actor = self._store.verify(token).actor.id
+        actor = self._live(token)
         if not self._end(member, "returned", actor):
             raise AccessDenied(f"{actor} holds no lead of member {member}", reason="lead.missing", subject=member)
 
@@ -178,6 +178,12 @@ class Claims:
         with self._store.session(self._desk()) as session:
             held = set(session.scalars(query))
         return [member for member in members if member not in held]
+
+    def _live(self, token: str) -> str:
+        """Who holds the token, which the gate takes."""
+        grant = self._store.verify(token)
+        self._store.gate.check(grant)
+        return grant.actor.id
 
     def _end(self, member: uuid.UUID, state: str, actor: str | None = None) -> bool:
         held = update(Lead).where(Lead.member_id == member, Lead.state == "open")

@@ -123,7 +123,9 @@ class Relay:
 
     def status(self, token: str, request: uuid.UUID) -> Requested:
         """What became of a contact that the holder of `token` asked for. Raises AccessDenied (``contact.missing``)."""
-        actor = self._store.verify(token).actor.id
+        grant = self._store.verify(token)
+        self._store.gate.check(grant)
+        actor = grant.actor.id
         with self._store.session(self._desk()) as session:
             found = session.get(ContactRequest, request)
             if found is None or found.actor_id != actor:

@@ -52,6 +52,7 @@ def test_the_lead_desk_claims_for_who_shows_a_token(place: Town) -> None:
     ids = place.members(22)
     desk, token = claims(place), issue(place, SELLER, "sales.pool")
     assert desk.claim(token, ids[0]).actor == SELLER.id
+    assert [lead.member for lead in desk.held(issue(place, SELLER, "sales.outreach"))] == [ids[0]]
     page = Pools(service(place, "lead-desk"), desk.free).page(token)
     assert ids[0] not in {card.member for card in page.cards}
     for one in ids[1:20]:

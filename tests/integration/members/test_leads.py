@@ -13,7 +13,14 @@ from sqlalchemy.orm import Session
 
 from tests.support.profiles import Profile
 from vaultstore import Actor
-from vaultstore.errors import AccessDenied, BudgetExhausted, ConsentMissing, SubjectRestricted, UnsupportedOperation
+from vaultstore.errors import (
+    AccessDenied,
+    BudgetExhausted,
+    ConsentMissing,
+    SubjectRestricted,
+    TokenRevoked,
+    UnsupportedOperation,
+)
 from vaultstore.members.claims import Claims
 from vaultstore.members.models import Lead, Member
 from vaultstore.members.pools import Pools
@@ -76,6 +83,17 @@ def test_a_claim_gives_the_sales_card_and_ends_when_it_is_given_back(profile: Pr
         assert session.scalars(select(Member)).all() == []
     with pytest.raises(AccessDenied):
         claims.give_back(token, member)
+
+
+def test_a_revoked_token_sees_and_ends_no_lead(profile: Profile) -> None:
+    [member] = willing(profile, 1)
+    claims, token = desk(profile), pool_token(profile)
+    claims.claim(token, member)
+    profile.store.revoke(jti=profile.store.verify(token).jti)
+    for act in (lambda: claims.held(token), lambda: claims.give_back(token, member)):
+        with pytest.raises(TokenRevoked):
+            act()
+    assert leads(profile) == [("u-17", "open")]
 
 
 def test_twenty_a_day_from_the_store_and_fifty_from_the_city(profile: Profile) -> None:

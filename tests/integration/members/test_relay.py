@@ -324,6 +324,15 @@ def test_a_webhook_carriers_answers(status: int, error: type[Exception]) -> None
     assert "138" not in str(raised.value)
 
 
+def test_a_webhook_carrier_goes_through_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_carrier([202]) as (url, seen), http_carrier([202]) as (proxy, through):
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.rpartition("/")[0])
+        monkeypatch.delenv("no_proxy", raising=False)
+        WebhookCarrier(url).place(Contact("k", "call", "13812345678"))
+    assert (len(seen), through) == (1, [])
+
+
 def test_a_webhook_carrier_nobody_answers_at_and_one_in_the_clear() -> None:
     with pytest.raises(CarrierDown):
         WebhookCarrier("http://127.0.0.1:9/", timeout=0.5).place(Contact("k", "call", "13812345678"))
