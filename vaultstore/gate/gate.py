@@ -12,7 +12,7 @@ from vaultstore.catalogue import Catalogue
 from vaultstore.envelope import wrap_context
 from vaultstore.errors import AccessDenied, KeyServiceRefused, UnsupportedOperation
 from vaultstore.gate.claims import Claims
-from vaultstore.gate.indexing import collision, digests, former_digests, rotated, versions_of
+from vaultstore.gate.indexing import collision, digests, former_digests, rotated, to_write, versions_of
 from vaultstore.gate.ledger import Ledger, Wrap
 from vaultstore.gate.minting import by_category, new_keys, wrapped
 from vaultstore.gate.opened import OpenGrant
@@ -20,7 +20,7 @@ from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searche
 from vaultstore.gate.refusals import ENDED, denial, refusal
 from vaultstore.gate.scopes import pairs_of
 from vaultstore.grants import Grant
-from vaultstore.keys import KeyService
+from vaultstore.keys import KeyService, VersionGone
 from vaultstore.records.index_versions import FIRST, Versions
 
 __all__ = ["Gate"]
@@ -148,7 +148,8 @@ class Gate:
         self._on_step("checked")
         # Before any lock is taken in the row's transaction: a slow key service must hold nobody up.
         versions = versions_of(values, admission.versions)
-        indexed, former = self._digests(opened, model, values, versions)
+        unique = self._unique(model)
+        made = to_write(opened, values, versions, unique)
         reused = opened.cache.reusable(needs, self._clock())
         wrapped_again = 0
         while True:  # once, but for the races below
@@ -164,8 +165,10 @@ class Gate:
             if minting.versions is not None:
                 # A rotation began, or ended: nobody would find these rows by digests of what was current before.
                 versions = versions_of(values, minting.versions)
-                indexed, former = self._digests(opened, model, values, versions)
+                made = to_write(opened, values, versions, unique)
                 continue
+            if made.gone is not None:
+                raise made.gone
             if minting.stale:
                 # The key was rotated, and its old version given up, since these keys were wrapped.
                 wrapped_again += 1
@@ -181,15 +184,7 @@ class Gate:
         minted = {ref: AESGCM(key) for ref, key in fresh.items()}
         opened.cache.put(minted, self._clock())
         keys = reused | {ref[:3]: (ref[3], key) for ref, key in minted.items()}
-        return Sealed(keys, indexed, list(minted), admission.entry, former)
-
-    def _digests(
-        self, opened: OpenGrant, model: str, values: Mapping[str, Sequence[bytes]], versions: Mapping[str, Versions]
-    ) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
-        """Digests to write, and of unique indexes those that other rows may have of the same values."""
-        written = {name: digests(opened, name, items, versions[name].written) for name, items in values.items()}
-        doubtful = [name for name in values if versions[name].former is not None and self._unique(model, name)]
-        return written, {name: former_digests(opened, name, values[name], versions[name]) for name in doubtful}
+        return Sealed(keys, made.written, list(minted), admission.entry, made.former)
 
     def check_free(
         self, opened: OpenGrant, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]], connection: Connection
@@ -214,12 +209,21 @@ class Gate:
         Raises UnsupportedOperation for a field without a blind index.
         """
         claims, index = opened.claims, self._index(model, field)
-        admission = self._ledger.search(claims, model, field, len(values))
-        self._refuse(admission.code, claims, "search", f"{model}.{field}", opened)
-        self._on_step("charged")
-        versions = admission.versions.get(index, FIRST)
-        made = digests(opened, index, values, versions.written)
-        return Searched(admission.entry, made, former_digests(opened, index, values, versions), versions)
+        before: Versions | None = None
+        while True:  # once, but where a rotation ends between the charge and the digests
+            admission = self._ledger.search(claims, model, field, len(values))
+            self._refuse(admission.code, claims, "search", f"{model}.{field}", opened)
+            self._on_step("charged")
+            versions = admission.versions.get(index, FIRST)
+            try:
+                made = digests(opened, index, values, versions.written)
+                former = former_digests(opened, index, values, versions)
+            except VersionGone:
+                if versions == before:
+                    raise  # the key itself lacks what the database says of it
+                before = versions
+            else:
+                return Searched(admission.entry, made, former, versions)
 
     def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> Mapping[str, Versions]:
         """Audit what a search found: how many rows, and of which subjects. `entry` is the search's.
@@ -263,9 +267,9 @@ class Gate:
             raise UnsupportedOperation(f"{model}.{field} has no blind index")
         return found.index.name
 
-    def _unique(self, model: str, index: str) -> bool:
+    def _unique(self, model: str) -> set[str]:
         known = self._catalogue.model(model)
-        return known is not None and any(f.index and f.index.name == index and f.index.unique for f in known.fields)
+        return {field.index.name for field in known.fields if field.index and field.index.unique} if known else set()
 
     # -------------------------------------------------------------------------------------------------- charge
 

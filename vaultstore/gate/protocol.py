@@ -47,7 +47,7 @@ class Sealed:
     former: Mapping[str, Sequence[bytes]] = field(default_factory=dict, repr=False)
     """Unique index whose key is being rotated -> digests of the same values under the version on its way out.
 
-    Rows may still have those, so a value is free only where `Gate.claim` says so.
+    Rows may still have those, so a value is free only where `Gate.check_free` says so.
     """
 
 

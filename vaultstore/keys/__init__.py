@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vaultstore.keys.local import LocalKeys
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.protocols import KeyKind, Keys, KeyService, KeyVersions, Signature, Signer
+from vaultstore.keys.protocols import KeyKind, Keys, KeyService, KeyVersions, Signature, Signer, VersionGone
 from vaultstore.keys.vault import VaultKeys
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Signature",
     "Signer",
     "VaultKeys",
+    "VersionGone",
 ]

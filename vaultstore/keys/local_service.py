@@ -16,7 +16,7 @@ from vaultstore.errors import KeyServiceRefused
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import KEY_BYTES
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.protocols import KeyKind, KeyVersions
+from vaultstore.keys.protocols import KeyKind, KeyVersions, VersionGone
 from vaultstore.policy.access import PurposeKeys
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class LocalKeyService(SecretHandle):
         opened = self._allowed("compute digests of", index, self._rights.hmac)
         key = opened.material.indexes.get(index, {}).get(version)
         if key is None:
-            raise KeyServiceRefused(f"there is no key for the index {index} of version {version}")
+            raise VersionGone(f"there is no key for the index {index} of version {version}")
         return [hmac.digest(key, value, "sha256") for value in values]
 
     def versions(self, name: str, kind: KeyKind = "category") -> KeyVersions:

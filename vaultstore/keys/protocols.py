@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from vaultstore.errors import KeyServiceRefused
 from vaultstore.policy.access import KeyAccess
 
-__all__ = ["KeyKind", "KeyService", "KeyVersions", "Keys", "Signature", "Signer"]
+__all__ = ["KeyKind", "KeyService", "KeyVersions", "Keys", "Signature", "Signer", "VersionGone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class KeyVersions:
     """The oldest one that still opens."""
     kept: int
     """The oldest one that is still there: those below `oldest` could be let open again."""
+
+
+class VersionGone(KeyServiceRefused):
+    """The key has no such version: it was given up, or never was."""
 
 
 class KeyService(Protocol):
@@ -73,7 +78,10 @@ class KeyService(Protocol):
         """
 
     def hmac(self, index: str, values: Sequence[bytes], *, version: int = 1) -> list[bytes]:
-        """HMAC-SHA-256 (32 bytes each) of `values` under one version of the key of the blind index called `index`."""
+        """HMAC-SHA-256 (32 bytes each) of `values` under one version of the key of the blind index called `index`.
+
+        Raises VersionGone where that version was given up.
+        """
 
     def close(self) -> None:
         """Give the login back (Vault revokes its token). Harmless when repeated."""

@@ -56,6 +56,12 @@ class Answer(SecretHandle):
         found = self.body.get("data")
         return found if isinstance(found, dict) else {}
 
+    @property
+    def errors(self) -> list[str]:
+        """What the body says went wrong. It may repeat what was sent: not for any message of ours."""
+        found = self.body.get("errors")
+        return [error for error in found if isinstance(error, str)] if isinstance(found, list) else []
+
 
 class VaultClient(SecretHandle):
     """A connection pool to one Vault or OpenBao. It holds no token of its own. Safe to use from several threads.

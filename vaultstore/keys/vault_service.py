@@ -12,7 +12,7 @@ from vaultstore.errors import KeyServiceError, KeyServiceRefused
 from vaultstore.keys.handle import SecretHandle
 from vaultstore.keys.keyfile import KEY_BYTES
 from vaultstore.keys.login import LoginEnded
-from vaultstore.keys.protocols import KeyKind, KeyVersions
+from vaultstore.keys.protocols import KeyKind, KeyVersions, VersionGone
 from vaultstore.keys.vault_client import Answer, VaultClient
 from vaultstore.keys.vault_names import VaultNames
 
@@ -86,7 +86,11 @@ class VaultKeyService(SecretHandle):
             batch = [{"input": _b64(value)} for value in chunk]
             # Pinned: left to itself Vault takes the newest, and no row that is there would be found.
             extra = {"key_version": version, "algorithm": "sha2-256"}
-            results = self._batched("hmac", self._names.index(index), batch, extra=extra)
+            name = self._names.index(index)
+            answer = self._sent("hmac", name, batch, extra, (400,))
+            if answer.status == 400 and any("version" in error for error in answer.errors):
+                raise VersionGone(f"the key for the index {index} has no version {version}")
+            results = _results(answer, "hmac", name, len(batch))
             digests.extend(_digest(_required(result, "hmac"), version) for result in results)
         return digests
 
@@ -151,17 +155,20 @@ class VaultKeyService(SecretHandle):
         """One request for a batch: as many results as items, in their order."""
         if not batch:
             return []
+        return _results(self._sent(verb, key, batch, extra, expect, request_id), verb, key, len(batch))
+
+    def _sent(
+        self,
+        verb: str,
+        key: str,
+        batch: list[dict[str, str]],
+        extra: dict[str, Any] | None,
+        expect: Collection[int],
+        request_id: str = "",
+    ) -> Answer:
         path = f"{self._names.mount}/{verb}/{key}"
         body = {"batch_input": batch, **(extra or {})}
-        answer = self._request("POST", path, body, len(batch), expect, request_id)
-        results = answer.data.get("batch_results")
-        if (
-            not isinstance(results, list)
-            or len(results) != len(batch)
-            or not all(isinstance(result, dict) for result in results)
-        ):
-            raise KeyServiceRefused(f"the key service refused {verb} with {key} (status {answer.status})")
-        return results
+        return self._request("POST", path, body, len(batch), expect, request_id)
 
     def _request(
         self, method: str, path: str, body: object, items: int, expect: Collection[int], request_id: str
@@ -191,6 +198,17 @@ def _spread(chunk: Sequence[tuple[bytes, str]], results: Sequence[T]) -> list[T 
     """Results back in the places of their items; None where an item was not sent."""
     found = iter(results)
     return [next(found) if _sendable(*item) else None for item in chunk]
+
+
+def _results(answer: Answer, verb: str, key: str, items: int) -> Results:
+    results = answer.data.get("batch_results")
+    if (
+        not isinstance(results, list)
+        or len(results) != items
+        or not all(isinstance(result, dict) for result in results)
+    ):
+        raise KeyServiceRefused(f"the key service refused {verb} with {key} (status {answer.status})")
+    return results
 
 
 def _required(result: dict[str, Any], name: str) -> str:

@@ -43,6 +43,7 @@ from vaultstore.errors import (
     UnsupportedOperation,
 )
 from vaultstore.gate.protocol import Searched
+from vaultstore.keys import VersionGone
 from vaultstore.records.entries import vs_entries
 
 
@@ -258,6 +259,58 @@ def test_a_writer_that_a_rotation_overtakes_makes_its_digests_anew(place: Indexe
     other.gate._on_step = lambda step: None
     assert len(find(other, "phone-0")) == 1
     other.close()
+
+
+def test_a_writer_whose_version_is_given_up_meanwhile_makes_its_digests_anew(place: IndexedPlace, store: Store) -> None:
+    """The rotation ends between the look at the versions and the request for digests."""
+    [first] = add(store, 1)
+    other = place.open()
+    store.indexes.rotate(EMAIL, keys_token(store))
+    assert store.indexes.backfill(EMAIL, index_token(store)).failed == 0
+
+    def overtake(step: str) -> None:
+        if step == "checked" and state(store, EMAIL)[0] == 1:
+            store.indexes.finish(EMAIL, keys_token(store))
+
+    other.gate._on_step = overtake
+    with pytest.raises(IntegrityError), other.begin(other.issue(CLERK, "intake")) as session:
+        session.add(Person(id=uuid.uuid4(), email="0@example.com"))
+    assert state(store, EMAIL) == (2, None, True)
+    add(other, 1, start=1)
+    assert first in column(store, "email_bidx")
+    assert len(set(column(store, "email_bidx").values())) == 2
+    other.close()
+
+
+def test_a_search_whose_version_is_given_up_meanwhile_is_made_again(place: IndexedPlace, store: Store) -> None:
+    [person] = add(store, 1)
+    other = place.open()
+    store.indexes.rotate(PHONE, keys_token(store))
+    assert store.indexes.backfill(PHONE, index_token(store)).failed == 0
+
+    def overtake(step: str) -> None:
+        if step == "charged" and state(store)[0] == 1:
+            store.indexes.finish(PHONE, keys_token(store))
+
+    other.gate._on_step = overtake
+    assert find(other, "phone-0") == [person]
+    assert state(store) == (2, None, True)
+    other.close()
+
+
+def test_a_version_that_the_key_lacks_is_refused_and_nothing_is_written(place: IndexedPlace, store: Store) -> None:
+    """The key service gave up a version that the database still stands by."""
+    add(store, 1)
+    keeper = store.parts.opened(keys_token(store))
+    keeper.ask(lambda service: service.rotate(PHONE, "index"))
+    keeper.ask(lambda service: service.retire(PHONE, 2, "index"))
+    with pytest.raises(VersionGone):
+        find(store, "phone-0")
+    with pytest.raises(VersionGone):
+        add(store, 1, start=1)
+    assert len(column(store)) == 1
+    with store.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM vs_keyring WHERE category = 'contact'")) == 1
 
 
 def test_a_search_that_a_rotation_overtakes_is_made_again_and_misses_nobody(
