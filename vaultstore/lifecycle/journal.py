@@ -136,7 +136,10 @@ class FileJournal:
         if known is None:
             raise SettingsError("the database has no table for it: run the migrations")
         if known.journals:
-            raise AuditError(f"the journal {self.file.path} is gone, so nothing was done")
+            begun = self.head()  # by another process, since the look above
+            if begun is None:
+                raise AuditError(f"the journal {self.file.path} is gone, so nothing was done")
+            return begun
         return self.file.begin(self.store, known.keeper, datetime.now().astimezone())
 
     def _committing(self, connection: sa.Connection) -> None:

@@ -16,6 +16,7 @@ from tests.unit.gate.world import World
 from vaultstore.errors import AuditError, ProofError, SettingsError, UnsupportedOperation
 from vaultstore.lifecycle import Revocations
 from vaultstore.lifecycle.journal import FileJournal, NoJournal
+from vaultstore.lifecycle.journal_file import Head
 from vaultstore.lifecycle.standing import behind, require_current, standing_of
 from vaultstore.records import journal as records
 
@@ -109,6 +110,26 @@ def test_those_who_append_at_once_stand_in_the_order_of_their_commits(world: Wor
     lines = list(journal.file.lines())
     assert sorted(line.facts["subject"] for line in lines[1:]) == sorted(map(str, subjects))
     assert missing(world, journal) == 0
+
+
+@pytest.mark.integration
+def test_a_journal_that_another_begins_meanwhile_is_gone_on_with(
+    pg: World, journal: FileJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there when this one looked, and the database knows of it when this one asks."""
+    look, overtaken = FileJournal.head, []
+
+    def overtake(self: FileJournal) -> Head | None:
+        head = look(self)
+        if not overtaken:
+            overtaken.append(True)
+            erase(pg, journal, uuid.uuid4())
+        return head
+
+    monkeypatch.setattr(FileJournal, "head", overtake)
+    Revocations(pg.ledger, journal).revoke(jti="t-1")
+    assert kinds(journal) == ["begin", "erase", "revoke"]
+    assert missing(pg, journal) == 0
 
 
 def test_a_journal_whose_file_was_deleted_is_missed(world: World, journal: FileJournal) -> None:
