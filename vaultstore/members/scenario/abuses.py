@@ -152,6 +152,8 @@ def edits_the_log(scene: Scene) -> None:
 
 def edits_past_the_triggers(scene: Scene) -> str:
     """An administrator takes the triggers away first, edits, and puts everything back as it looked."""
+    with scene.store.session(scene.outreach()) as session:
+        _ = session.get_one(Member, scene.claimed()).phone
     parts = scene.store.parts
     log = parts.log()
     kept = log.checkpoint(parts.keys, datetime.now(UTC))
