@@ -47,6 +47,12 @@ def counts(engine: sa.Engine) -> dict[int, int]:
         return {row[0]: row[1] for row in rows}
 
 
+def undone(engine: sa.Engine) -> set[str]:
+    """The rows that were never done."""
+    with engine.connect() as connection:
+        return set(connection.scalars(sa.select(toys.c.id).where(toys.c.done == 0)))
+
+
 @dataclass(frozen=True)
 class Chunk:
     ids: tuple[str, ...]
@@ -59,6 +65,8 @@ class ToyBench:
     size: int
     pause: float
     odd: str | None
+    ready: Path | None = None
+    """A file to make when the first row is reached."""
 
     def ranges(self, pieces: int) -> Sequence[Range]:
         with self.engine.connect() as connection:
@@ -69,6 +77,8 @@ class ToyBench:
         return [Range(a, b, min(step, len(ids) - at * step)) for at, (a, b) in enumerate(itertools.pairwise(bounds))]
 
     def prepare(self, after: str | None, until: str | None) -> Chunk:
+        if self.ready is not None:
+            self.ready.touch()
         time.sleep(self.pause)
         query = sa.select(toys.c.id).order_by(toys.c.id).limit(self.size)
         if after is not None:
@@ -94,6 +104,7 @@ class Toy:
     size: int = 10
     pause: float = 0.0
     odd: str | None = None
+    ready: Path | None = None
     kind: str = "toy"
     about: str = "toys"
 
@@ -101,7 +112,7 @@ class Toy:
     def open(self) -> Iterator[ToyBench]:
         engine = engine_of(self.url)
         try:
-            yield ToyBench(engine, self.size, self.pause, self.odd)
+            yield ToyBench(engine, self.size, self.pause, self.odd, self.ready)
         finally:
             engine.dispose()
 
@@ -109,8 +120,7 @@ class Toy:
 def main() -> None:
     """Do the job in a process of its own, to be killed: ``python -m tests.support.toy_job URL``."""
     url = sys.argv[1]
-    Path(sys.argv[2]).touch()
-    Jobs(engine_of(url)).run(Toy(url, pause=0.005), workers=2)
+    Jobs(engine_of(url)).run(Toy(url, pause=0.005, ready=Path(sys.argv[2])), workers=2)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.soaking import often
-from tests.support.toy_job import ODD, Chunk, Toy, ToyBench, counts, engine_of, fill
+from tests.support.toy_job import ODD, Chunk, Toy, ToyBench, counts, engine_of, fill, undone
 from vaultstore import records
 from vaultstore.errors import UnsupportedOperation
 from vaultstore.lifecycle.jobs import Jobs, Progress
@@ -138,8 +138,7 @@ def test_what_stops_a_job_is_raised_and_the_next_run_goes_on(url: str, workers: 
     engine = fill(url, 50)
     with pytest.raises(ConnectionError):
         Jobs(engine).run(BreakingToy(url), workers=workers)
-    stopped = counts(engine)
-    assert stopped[0] >= 10
+    assert "00000025" in undone(engine)
     summary = Jobs(engine).run(Toy(url))
     assert summary.resumed
     assert counts(engine) == {1: 50}
@@ -188,7 +187,7 @@ def _killed_until_done(url: str, folder: Path, seed: int) -> None:
         while not ready.exists() and process.poll() is None:
             time.sleep(0.005)
         try:
-            process.wait(dice.uniform(0.0, 0.25))
+            process.wait(dice.uniform(0.0, 0.25) * (1 + attempt / 4))  # a busy machine gets there, too
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
