@@ -51,9 +51,12 @@ class Cedar:
 
     def __init__(self, document: Mapping[str, Any], catalogue: Catalogue, *, never: bool = True) -> None:
         self.document, self.catalogue = document, catalogue
-        texts = [*self._permits(), *(self._forbids() if never else ())]
-        self.text = "\n".join(texts)
-        self._policies = cedarpy.PolicySet.from_str(self.text)
+        forbids = list(self._forbids()) if never else []
+        # A permit of another purpose never holds, so each purpose is asked of its own permits and of every forbid.
+        self._policies = {
+            purpose: cedarpy.PolicySet.from_str("\n".join([*self._permits(purpose), *forbids]))
+            for purpose in self.purposes
+        }
         self._entities = cedarpy.Entities.from_json_str(json.dumps(list(self._things())))
         self._answers: dict[Asked, bool] = {}
 
@@ -95,7 +98,15 @@ class Cedar:
 
     def ask(self, questions: Sequence[Asked]) -> dict[Asked, bool]:
         """Cedar's answer to each; an error of Cedar's own is no answer, and fails."""
-        new = [asked for asked in questions if asked not in self._answers]
+        new: dict[str, list[Asked]] = {}
+        for asked in questions:
+            if asked not in self._answers:
+                new.setdefault(asked.purpose, []).append(asked)
+        for purpose, of_it in new.items():
+            self._ask(of_it, self._policies[purpose])
+        return {asked: self._answers[asked] for asked in questions}
+
+    def _ask(self, new: Sequence[Asked], policies: cedarpy.PolicySet) -> None:
         requests = [
             {
                 "principal": _id("User", f"a {asked.role}"),
@@ -105,13 +116,12 @@ class Cedar:
             }
             for asked in new
         ]
-        answers = cedarpy.is_authorized_batch(requests, self._policies, self._entities) if requests else []
+        answers = cedarpy.is_authorized_batch(requests, policies, self._entities)
         assert len(answers) == len(new)
         for asked, answer in zip(new, answers, strict=True):
             assert not answer.diagnostics.errors, (asked, answer.diagnostics.errors)
             assert answer.decision is not cedarpy.Decision.NoDecision, asked
             self._answers[asked] = answer.allowed
-        return {asked: self._answers[asked] for asked in questions}
 
     def _yes(self, purpose: str, role: str, action: str, kind: str, name: str) -> bool:
         asked = Asked(purpose, role, action, _id(kind, name))
@@ -208,10 +218,10 @@ class Cedar:
 
     # ---------------------------------------------------------------------------------------------- what is said
 
-    def _permits(self) -> Iterator[str]:
-        for purpose, says in self.purposes.items():
-            for role in says["roles"]:
-                yield from self._of(purpose, role, says)
+    def _permits(self, purpose: str) -> Iterator[str]:
+        says = self.purposes[purpose]
+        for role in says["roles"]:
+            yield from self._of(purpose, role, says)
 
     def _of(self, purpose: str, role: str, says: Mapping[str, Any]) -> Iterator[str]:
         read, search, write = (says.get(verb) or {} for verb in ("read", "search", "write"))

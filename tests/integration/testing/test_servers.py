@@ -40,8 +40,9 @@ def wait_until(condition: object, seconds: float = 10) -> bool:
 @pytest.mark.parametrize("server", ["OpenBaoServer()", "PostgresServer()"])
 def test_a_server_ends_with_the_process_that_started_it(server: str, how: signal.Signals) -> None:
     script = f"""
-        import time
+        import signal, time
         from vaultstore.testing import OpenBaoServer, PostgresServer
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         server = {server}.start()
         print(server.pid, server.folder, flush=True)
         time.sleep(60)
