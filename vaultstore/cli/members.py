@@ -87,6 +87,8 @@ def _show(screen: Console, report: ImportReport) -> None:
         f"{report.seconds:.1f}",
     )
     screen.print(counts)
+    if report.suppressed:
+        screen.print(f"{report.suppressed:,} of them said no under another account: they are in no pool")
     if report.ignored:
         screen.print(f"Columns that are not stored: {', '.join(map(printable, report.ignored))}", markup=False)
     if not report.refused:

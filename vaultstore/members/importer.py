@@ -88,7 +88,7 @@ class Importer:
             try:
                 with self._passes.session(writer.purpose) as session:
                     sifted = writer.sift(session, rest)
-                    session.add_all([writer.build(row) for row in sifted.new])
+                    suppressed = writer.add(session, sifted.new)
                     session.commit()
             except AccessDenied as denied:
                 subject = writer.columns[1]
@@ -106,6 +106,7 @@ class Importer:
                 report.refuse(sifted.refused)
                 report.written += len(sifted.new)
                 report.already += len(sifted.already)
+                report.suppressed += suppressed
                 report.consents += writer.after([*sifted.new, *sifted.already], report.file)
                 return
 

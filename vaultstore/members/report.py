@@ -32,6 +32,8 @@ class ImportReport:
     already: int = 0
     consents: int = 0
     """Consents recorded by this run."""
+    suppressed: int = 0
+    """Members of this run who said no under another account: they are in no pool."""
     seconds: float = 0.0
     refused: list[Refusal] = field(default_factory=list)
 
@@ -53,6 +55,7 @@ class ImportReport:
             "written": self.written,
             "already_there": self.already,
             "consents": self.consents,
+            "suppressed": self.suppressed,
             "seconds": round(self.seconds, 3),
             "ignored_columns": list(self.ignored),
             "refused": [{"line": r.line, "column": r.column, "reason": r.reason} for r in sorted(self.refused)],

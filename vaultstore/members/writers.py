@@ -9,13 +9,14 @@ from datetime import UTC, datetime, time, timedelta, timezone
 from typing import Protocol
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from vaultstore import Actor, Store
 from vaultstore.members.ids import conversation_id, view_event
 from vaultstore.members.kinds import Row
-from vaultstore.members.models import ChatMessage, Member, ProfileView
+from vaultstore.members.models import ChatMessage, Member, ProfileView, Suppression
 from vaultstore.members.report import Refusal
+from vaultstore.members.suppression import suppress_new
+from vaultstore.orm import PurposeSession
 
 __all__ = ["Chats", "Members", "Passes", "Sifted", "Views", "Writer", "writer_for"]
 
@@ -30,7 +31,7 @@ class Passes:
         self._store, self._actor, self._clock = store, actor, clock
         self._held: dict[str, tuple[str, datetime]] = {}
 
-    def session(self, purpose: str) -> Session:
+    def session(self, purpose: str) -> PurposeSession:
         """A session under `purpose`."""
         token, until = self._held.get(purpose, ("", datetime.min.replace(tzinfo=UTC)))
         if self._clock() >= until:
@@ -57,11 +58,11 @@ class Writer(Protocol):
     columns: tuple[str, str]
     """Names of the column of the row's own id and of the column that names its subject."""
 
-    def sift(self, session: Session, rows: Sequence[Row]) -> Sifted:
+    def sift(self, session: PurposeSession, rows: Sequence[Row]) -> Sifted:
         """Part `rows`, in a constant number of queries."""
 
-    def build(self, row: Row) -> object:
-        """The object to add."""
+    def add(self, session: PurposeSession, rows: Sequence[Row]) -> int:
+        """Add the new rows to the session; how many are of people who said no under another account."""
 
     def after(self, rows: Sequence[Row], source: str) -> int:
         """What follows once the rows are committed, and is made up for when it was missed; how many were done."""
@@ -75,14 +76,22 @@ class Members:
     def __init__(self, store: Store, notice: str) -> None:
         self._store, self._notice = store, notice
 
-    def sift(self, session: Session, rows: Sequence[Row]) -> Sifted:
+    def sift(self, session: PurposeSession, rows: Sequence[Row]) -> Sifted:
         there = _there(session, Member, [row.values["member_id"] for row in rows])
         return Sifted(
             [row for row in rows if row.values["member_id"] not in there],
             [row for row in rows if row.values["member_id"] in there],
         )
 
-    def build(self, row: Row) -> Member:
+    def add(self, session: PurposeSession, rows: Sequence[Row]) -> int:
+        # Needles are counted: where nobody said no, none is looked for. And asked now, since a query writes the rows.
+        anybody = session.scalars(select(Suppression.id).limit(1)).first() is not None
+        members = [self._built(row) for row in rows]
+        session.add_all(members)
+        return len(suppress_new(session, members)) if anybody and members else 0
+
+    @staticmethod
+    def _built(row: Row) -> Member:
         given = dict(row.values)
         given.pop("consent_matchmaking")
         return Member(id=given.pop("member_id"), name=given.pop("real_name"), **given)
@@ -108,13 +117,18 @@ class Chats:
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
 
-    def sift(self, session: Session, rows: Sequence[Row]) -> Sifted:
+    def sift(self, session: PurposeSession, rows: Sequence[Row]) -> Sifted:
         there = _there(session, ChatMessage, [row.values["message_id"] for row in rows])
         fresh = [row for row in rows if row.values["message_id"] not in there]
         known, refused = _known(self._passes, fresh, "sender_id", "recipient_id")
         return Sifted(known, [row for row in rows if row.values["message_id"] in there], refused)
 
-    def build(self, row: Row) -> ChatMessage:
+    def add(self, session: PurposeSession, rows: Sequence[Row]) -> int:
+        session.add_all([self._built(row) for row in rows])
+        return 0
+
+    @staticmethod
+    def _built(row: Row) -> ChatMessage:
         sender, recipient = row.values["sender_id"], row.values["recipient_id"]
         return ChatMessage(
             id=row.values["message_id"],
@@ -137,15 +151,16 @@ class Views:
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
 
-    def sift(self, session: Session, rows: Sequence[Row]) -> Sifted:
+    def sift(self, session: PurposeSession, rows: Sequence[Row]) -> Sifted:
         events = {_event(row): row for row in rows}
         there = {view.event for view in session.scalars(select(ProfileView).where(ProfileView.event.in_(list(events))))}
         fresh = [row for event, row in events.items() if event not in there]
         known, refused = _known(self._passes, fresh, "viewer_id", "viewed_id")
         return Sifted(known, [row for event, row in events.items() if event in there], refused)
 
-    def build(self, row: Row) -> ProfileView:
-        return ProfileView(event=_event(row), **row.values)
+    def add(self, session: PurposeSession, rows: Sequence[Row]) -> int:
+        session.add_all([ProfileView(event=_event(row), **row.values) for row in rows])
+        return 0
 
     def after(self, rows: Sequence[Row], source: str) -> int:
         return 0
@@ -162,7 +177,9 @@ def _event(row: Row) -> str:
     return view_event(row.values["viewer_id"], row.values["viewed_id"], row.values["viewed_at"])
 
 
-def _there(session: Session, model: type[Member] | type[ChatMessage], ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+def _there(
+    session: PurposeSession, model: type[Member] | type[ChatMessage], ids: Sequence[uuid.UUID]
+) -> set[uuid.UUID]:
     return set(session.scalars(select(model.id).where(model.id.in_(ids))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import uuid
@@ -16,9 +17,12 @@ from tests.support.profiles import MATCHMAKER, REGISTRAR, SHIPPED_POLICY, Profil
 from vaultstore import Actor, LocalKeys, Policy, Store
 from vaultstore.errors import AccessDenied, NotDisclosed, SearchDenied, SettingsError
 from vaultstore.members.claims import Claims
+from vaultstore.members.generate import as_csv, town
+from vaultstore.members.importer import Importer
 from vaultstore.members.models import Base, Lead, Member, SuppressedMember, Suppression
 from vaultstore.members.pools import Pools
 from vaultstore.members.suppression import Suppressions, suppress_new, suppressed_among
+from vaultstore.records.entries import vs_entries
 
 pytestmark = pytest.mark.integration
 
@@ -85,6 +89,34 @@ def test_deleting_the_account_and_registering_anew_changes_nothing(profile: Prof
     ids, known = register(profile, same_phone, same_person, member(3))
     assert sorted(known) == sorted(ids[:2])
     assert marked(profile) == set(ids[:2])
+
+
+def test_a_file_that_brings_the_person_back_is_looked_through(profile: Profile) -> None:
+    old, back, other, same = people = town(4, seed=11).members
+    back.update(phone=f"+86 {old['phone'][-11:]}")
+    same.update({name: old[name] for name in ("id_number", "birth_date", "gender")})
+
+    def taken_in(*rows: dict[str, str]) -> int:
+        report = Importer(profile.store).stream(io.BytesIO(as_csv(list(rows))), "members.csv", "members")
+        assert (report.written, report.refused) == (len(rows), [])
+        return report.suppressed
+
+    assert taken_in(old) == 0
+    assert searches(profile) == 0  # nobody said no: nothing is looked for
+    refuser = uuid.UUID(old["member_id"])
+    desk(profile).suppress(mine(profile, refuser), refuser)
+    profile.store.subjects.erase(refuser, reason="the member asked")
+    before = searches(profile)
+    assert taken_in(*people[1:]) == 2
+    assert marked(profile) == {uuid.UUID(back["member_id"]), uuid.UUID(same["member_id"])}
+    assert searches(profile) == before + 2  # one for phones, one for ID numbers, whatever their number
+    assert other["phone"] not in (old["phone"], back["phone"])
+
+
+def searches(profile: Profile) -> int:
+    with profile.store.parts.ledger.gate() as connection:
+        kinds = connection.scalars(select(vs_entries.c.kind)).all()
+    return kinds.count("search")
 
 
 def test_other_accounts_of_the_person_are_suppressed_too(profile: Profile) -> None:
