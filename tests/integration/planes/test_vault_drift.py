@@ -32,9 +32,7 @@ def shared(openbao: OpenBaoServer) -> Iterator[VaultWorld]:
 @pytest.fixture
 def world(shared: VaultWorld, bound: BoundPolicy) -> VaultWorld:
     """A world that is as the policy wants it."""
-    plane = shared.plane(bound, hmac_rate=HMAC_RATE, bound_cidrs=CIDRS)
-    plane.apply()
-    assert list(plane.differences()) == []
+    shared.plane(bound, hmac_rate=HMAC_RATE, bound_cidrs=CIDRS).apply()
     return shared
 
 
@@ -43,37 +41,48 @@ def plane(world: VaultWorld, bound: BoundPolicy) -> VaultPlane:
     return world.plane(bound, hmac_rate=HMAC_RATE, bound_cidrs=CIDRS)
 
 
-def check(world: VaultWorld, plane: VaultPlane, planted: Callable[[VaultWorld], None], line: str) -> list[str]:
+def red(plane: VaultPlane) -> list[str]:
+    return [str(probe.cell) for probe in plane.probes() if not probe.agrees]
+
+
+def named(world: VaultWorld, plane: VaultPlane, planted: Callable[[VaultWorld], None], line: str) -> None:
     planted(world)
     lines = [str(difference) for difference in plane.differences()]
     expected = line.replace("{P}", world.prefix)
     assert any(found.startswith(expected) for found in lines), lines
-    red = [str(probe.cell) for probe in plane.probes() if not probe.agrees]
+
+
+def mended(plane: VaultPlane) -> None:
     plane.apply()
     assert list(plane.differences()) == []
-    assert [str(probe.cell) for probe in plane.probes() if not probe.agrees] == []
-    return red
 
 
 @pytest.mark.parametrize(("drift", "planted", "line", "cell"), OPENING, ids=[row[0] for row in OPENING])
 def test_what_opens_is_named_turns_a_cell_red_and_is_closed_by_apply(
     world: VaultWorld, plane: VaultPlane, drift: str, planted: Any, line: str, cell: str
 ) -> None:
-    assert any(found.startswith(cell) for found in check(world, plane, planted, line))
+    named(world, plane, planted, line)
+    assert any(found.startswith(cell) for found in red(plane))
+    mended(plane)
+    assert red(plane) == []
 
 
 @pytest.mark.parametrize(("drift", "planted", "line", "cell"), CLOSING, ids=[row[0] for row in CLOSING])
 def test_what_closes_is_named_turns_a_cell_red_and_is_opened_by_apply(
     world: VaultWorld, plane: VaultPlane, drift: str, planted: Any, line: str, cell: str
 ) -> None:
-    assert any(found.startswith(cell) for found in check(world, plane, planted, line))
+    named(world, plane, planted, line)
+    assert any(found.startswith(cell) for found in red(plane))
+    mended(plane)
+    assert red(plane) == []
 
 
 @pytest.mark.parametrize(("drift", "planted", "line"), FACTS, ids=[row[0] for row in FACTS])
 def test_what_no_login_of_ours_can_show_is_named_and_mended_by_apply(
     world: VaultWorld, plane: VaultPlane, drift: str, planted: Any, line: str
 ) -> None:
-    check(world, plane, planted, line)
+    named(world, plane, planted, line)
+    mended(plane)
 
 
 def found_of(plane: VaultPlane) -> list[str]:
