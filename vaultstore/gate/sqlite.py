@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -185,7 +184,7 @@ class SqliteLedger(ChargeSteps, IndexSteps):
             lines, salts = step.lines(asked, numbers, odd, refused, "withheld")
             outcome = f"refused:{code}" if code else outcome_of(refused, len(asked))
             counts = {"subjects": len(asked)}
-            step.write("withhold", outcome, counts, lines=lines, salts=salts, entry_id=_following(entry))
+            step.write("withhold", outcome, counts, lines=lines, salts=salts, entry_id=entries.following(entry))
 
     # ---------------------------------------------------------------------------------------------------- seal
 
@@ -256,31 +255,7 @@ class SqliteLedger(ChargeSteps, IndexSteps):
             keyring.insert(connection, sorted(rows))
         return Minting(gone=gone)
 
-    # -------------------------------------------------------------------------------------------------- search
-
-    def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
-        """Steps 1 to 4 of `search`: the whole of it is refused where a limit does not take every needle."""
-        return self._search(claims, model, field, needles, lambda c: c.may_search(model, field), "searched")
-
-    def collide(self, claims: Claims, model: str, field: str) -> Admission:
-        """Charge and audit a uniqueness violation as the search that it amounts to."""
-        return self._search(claims, model, field, 1, lambda c: c.may_collide(model, field), "collision")
-
-    def found(self, claims: Claims, entry: str, rows: int, subjects: Sequence[bytes]) -> Admission:
-        """Audit what a search found; the entry's id begins with the search's."""
-        with self._step(claims) as step:
-            closure, code = step.live()
-            searched = entries.search_of(step.cursor, entry, claims.jti)
-            counts = {"rows": rows, "subjects": len(subjects)}
-            if closure is None or searched is None:
-                return step.refuse("found", code or "not.granted", counts)
-            model, field = searched
-            numbers, odd = step.number(subjects)
-            lines, salts = step.lines(subjects, numbers, odd, {}, "found")
-            entry = step.write(
-                "found", "found", counts, model=model, field=field, lines=lines, salts=salts, entry_id=_following(entry)
-            )
-            return Admission(entry, versions=step.versions())
+    # ------------------------------------------------------------------------------------------------ approvals
 
     def approve(self, claims: Claims, request: str) -> Admission:
         """Approve an access request of somebody else, for a purpose that this one may approve."""
@@ -300,26 +275,6 @@ class SqliteLedger(ChargeSteps, IndexSteps):
             approvals.approve(step.cursor, request, claims.actor, claims.jti, step.now)
             return Admission(step.write("approve", "approved", {}, field=request))
 
-    def _search(
-        self,
-        claims: Claims,
-        model: str,
-        field: str,
-        needles: int,
-        granted: Callable[[Closure], bool],
-        outcome: str,
-    ) -> Admission:
-        with self._step(claims) as step:
-            counts = {"needles": needles}
-            closure, code = step.ready(granted, reads=outcome == "searched")
-            entry = uuid.uuid4()
-            if closure is not None and step.spend(closure, "search", [entry.bytes], needles):
-                code = "budget.exhausted"
-            if code is not None:
-                return step.refuse("search", code, counts, model=model, field=field)
-            done = step.write("search", outcome, counts, model=model, field=field, entry_id=str(entry))
-            return Admission(done, versions=step.versions())
-
     @contextmanager
     def _step(self, claims: Claims, begin: str = _WRITE) -> Iterator[Step]:
         """One transaction on the gate's own connection. Whatever fails in it is an AuditError: nothing was admitted."""
@@ -338,11 +293,6 @@ class SqliteLedger(ChargeSteps, IndexSteps):
                     raise
             finally:
                 connection.close()
-
-
-def _following(entry: str) -> str:
-    """Id of an entry that goes with an earlier one: its id, a dot, and eight random hex digits."""
-    return f"{entry}.{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager

@@ -1,20 +1,22 @@
-"""The gate's steps on SQLite for blind indexes whose keys are being rotated."""
+"""The gate's steps on SQLite for blind indexes: searches, and keys that are being rotated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from vaultstore.gate.ledger import Admission, Taken
-from vaultstore.records import index_versions
+from vaultstore.records import entries, index_versions
 from vaultstore.records.base import chunks, marks
 from vaultstore.records.index_versions import FIRST, Place, Versions
 
 if TYPE_CHECKING:
     from vaultstore.gate.claims import Claims
+    from vaultstore.gate.closure import Closure
     from vaultstore.gate.sqlite_steps import Step
 
 __all__ = ["IndexSteps"]
@@ -27,6 +29,57 @@ class IndexSteps:
 
     def _step(self, claims: Claims, begin: str = ...) -> AbstractContextManager[Step]:  # type: ignore[empty-body]
         """SqliteLedger's."""
+
+    def search(self, claims: Claims, model: str, field: str, needles: int) -> Admission:
+        """Steps 1 to 4 of `search`: the whole of it is refused where a limit does not take every needle."""
+        return self._search(claims, model, field, needles, lambda c: c.may_search(model, field), "searched")
+
+    def collide(self, claims: Claims, model: str, field: str) -> Admission:
+        """Charge and audit a uniqueness violation as the search that it amounts to."""
+        return self._search(claims, model, field, 1, lambda c: c.may_collide(model, field), "collision")
+
+    def found(self, claims: Claims, entry: str, rows: int, subjects: Sequence[bytes]) -> Admission:
+        """Audit what a search found; the entry's id begins with the search's."""
+        with self._step(claims) as step:
+            closure, code = step.live()
+            searched = entries.search_of(step.cursor, entry, claims.jti)
+            counts = {"rows": rows, "subjects": len(subjects)}
+            if closure is None or searched is None:
+                return step.refuse("found", code or "not.granted", counts)
+            model, field = searched
+            numbers, odd = step.number(subjects)
+            lines, salts = step.lines(subjects, numbers, odd, {}, "found")
+            entry = step.write(
+                "found",
+                "found",
+                counts,
+                model=model,
+                field=field,
+                lines=lines,
+                salts=salts,
+                entry_id=entries.following(entry),
+            )
+            return Admission(entry, versions=step.versions())
+
+    def _search(
+        self,
+        claims: Claims,
+        model: str,
+        field: str,
+        needles: int,
+        granted: Callable[[Closure], bool],
+        outcome: str,
+    ) -> Admission:
+        with self._step(claims) as step:
+            counts = {"needles": needles}
+            closure, code = step.ready(granted, reads=outcome == "searched")
+            entry = uuid.uuid4()
+            if closure is not None and step.spend(closure, "search", [entry.bytes], needles):
+                code = "budget.exhausted"
+            if code is not None:
+                return step.refuse("search", code, counts, model=model, field=field)
+            done = step.write("search", outcome, counts, model=model, field=field, entry_id=str(entry))
+            return Admission(done, versions=step.versions())
 
     def taken(
         self, connection: sa.Connection, claims: Claims, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]]

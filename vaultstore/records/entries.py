@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from vaultstore.records.base import GATE, Instant, metadata, rfc3339
 
-__all__ = ["StoredEntry", "append", "by_id", "disclosure", "read", "search_of", "vs_entries"]
+__all__ = ["StoredEntry", "append", "by_id", "disclosure", "following", "read", "search_of", "vs_entries"]
 
 vs_entries = sa.Table(
     "vs_entries",
@@ -34,11 +35,11 @@ vs_entries = sa.Table(
     info=GATE,
 )
 """`actor` is who it was; the leaf has a pseudonym of it (pseudonyms.py). It is empty where an erasure cleared it.
- PostgreSQL's functions fill in `xid` (the
-transaction that must be committed before a wrap is handed out) and `login` (the only one it is handed to). `outcomes`
-is a JSON list that the lines' outcome bytes point into. `scopes` are the pairs of subject and scope that a disclosure
-admitted, 33 bytes each (docs/formats/audit-leaf.md); NULL: keys without a scope only. The leaf is text: jsonb would
-not give the same bytes back.
+
+PostgreSQL's functions fill in `xid` (the transaction that must be committed before a wrap is handed out) and `login`
+(the only one it is handed to). `outcomes` is a JSON list that the lines' outcome bytes point into. `scopes` are the
+pairs of subject and scope that a disclosure admitted, 33 bytes each (docs/formats/audit-leaf.md); NULL: keys without a
+scope only. The leaf is text: jsonb would not give the same bytes back.
 """
 
 
@@ -119,3 +120,8 @@ def search_of(cursor: sqlite3.Cursor, entry_id: str, jti: str) -> tuple[str, str
     row = cursor.fetchone()
     leaf = json.loads(row[0]) if row else {}
     return (leaf["model"], leaf["field"]) if leaf.get("jti") == jti else None
+
+
+def following(entry: str) -> str:
+    """A fresh id for an entry that goes with an earlier one: its id, a dot, and eight random hex digits."""
+    return f"{entry}.{uuid.uuid4().hex[:8]}"
