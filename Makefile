@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 PROFILE ?= soak
+# Tests keep nothing, and make thousands of databases: in memory that is ten times as fast, where there is enough of it.
+MEMORY  := $(shell test -w /dev/shm && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 { print "/dev/shm" }')
+PYTEST  := $(if $(MEMORY),TMPDIR=$(MEMORY) )$(BIN)/pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo scenario planes-demo test unit soak lint bench vectors clean
@@ -26,13 +29,13 @@ planes-demo: $(STAMP) ## a policy applied to a real OpenBao and PostgreSQL; drif
 	@$(BIN)/python -m vaultstore.members.demo.planes $(ARGS)
 
 test: $(STAMP) ## every test but the soak, real OpenBao and PostgreSQL included
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" $(ARGS)
+	@$(PYTEST) -m "not soak" $(ARGS)
 
 unit: $(STAMP) ## only what needs no server
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not soak and not integration" $(ARGS)
+	@$(PYTEST) -m "not soak and not integration" $(ARGS)
 
 soak: $(STAMP) ## the long forms: generated policies, stateful sessions, kills (PROFILE=bounded for fewer)
-	@HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest -n 2 --dist loadgroup -m "soak or hypothesis" $(ARGS)
+	@HYPOTHESIS_PROFILE=$(PROFILE) $(PYTEST) -m "soak or hypothesis" $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
