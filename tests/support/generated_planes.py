@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tests.support.vault_plane import remove_plane
 from vaultstore import Policy, Store, VaultKeys
 from vaultstore.planes.postgres import PostgresPlane
 from vaultstore.planes.postgres_target import compile_postgres
@@ -34,13 +35,7 @@ def vault(openbao: OpenBaoServer, bound: BoundPolicy) -> Iterator[tuple[VaultKey
         yield keys, VaultPlane(keys, bound, ISSUER)
     finally:
         keys.close()
-        openbao.request("DELETE", f"sys/mounts/{prefix}transit")
-        openbao.request("DELETE", f"sys/auth/{prefix}jwt")
-        for folder in ("sys/policies/acl", "sys/quotas/rate-limit"):
-            _, listed = openbao.request("LIST", folder)
-            for name in (listed.get("data") or {}).get("keys") or ():
-                if name.startswith(prefix):
-                    openbao.request("DELETE", f"{folder}/{name}")
+        remove_plane(openbao, prefix)
 
 
 @dataclass

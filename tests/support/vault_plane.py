@@ -19,7 +19,7 @@ from vaultstore.planes.vault import VaultPlane
 from vaultstore.policy.bound import BoundPolicy
 from vaultstore.testing import OpenBaoServer
 
-__all__ = ["FEWER", "ISSUER", "OTHER", "POLICY", "Thief", "VaultWorld", "bind", "shipped"]
+__all__ = ["FEWER", "ISSUER", "OTHER", "POLICY", "Thief", "VaultWorld", "bind", "remove_plane", "shipped"]
 
 ISSUER = "vaultstore"
 
@@ -145,16 +145,17 @@ class VaultWorld:
             keys.close()
         for path in reversed(self._planted):
             self.server.request("DELETE", path)
-        listed = self.server.request("LIST", "sys/policies/acl")[1]["data"]["keys"]
-        for name in listed:
-            if name.startswith(self.prefix):
-                self.server.request("DELETE", f"sys/policies/acl/{name}")
-        quotas = self.server.request("LIST", "sys/quotas/rate-limit")[1].get("data", {}).get("keys", [])
-        for name in quotas:
-            if name.startswith(self.prefix):
-                self.server.request("DELETE", f"sys/quotas/rate-limit/{name}")
-        for path in (f"sys/auth/{self.prefix}jwt", f"sys/mounts/{self.prefix}transit"):
-            self.server.request("DELETE", path)
+        remove_plane(self.server, self.prefix)
+
+
+def remove_plane(server: OpenBaoServer, prefix: str) -> None:
+    """Take what a deployment has at a shared Vault away: every later look at one would read its ACL policies too."""
+    for path in ("sys/policies/acl", "sys/quotas/rate-limit"):
+        for name in server.request("LIST", path)[1].get("data", {}).get("keys", []):
+            if name.startswith(prefix):
+                server.request("DELETE", f"{path}/{name}")
+    for path in (f"sys/auth/{prefix}jwt", f"sys/mounts/{prefix}transit"):
+        server.request("DELETE", path)
 
 
 class Thief:

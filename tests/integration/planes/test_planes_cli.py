@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from tests.support.vault_plane import remove_plane
 from vaultstore.cli import main
 from vaultstore.members.resources import copy_policies
 from vaultstore.members.schema import targets_of, upgrade
@@ -85,6 +86,7 @@ def fresh(openbao: OpenBaoServer, pg_database: str, postgres: PostgresServer, tm
     with targets_of(pg_database) as targets:
         upgrade(targets)
     yield made
+    remove_plane(openbao, made.acl)
     engine = sa.create_engine(postgres.url())
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         postgres.drop_database(pg_database)

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.applied import BOSS, POLICY, SELLER, Base, Deal, Person, applied
+from tests.support.vault_plane import remove_plane
 from vaultstore import Policy, Store, VaultKeys
 from vaultstore.errors import (
     AccessDenied,
@@ -173,10 +174,12 @@ def service(postgres: PostgresServer, openbao: OpenBaoServer) -> Iterator[Servic
         requests[path.rpartition("/")[2] if "transit" not in path else path.split("/")[1]] += 1
 
     with (
+        ExitStack() as stack,
         VaultKeys(openbao.url, token=openbao.root_token, **names) as issuing,
         VaultKeys(openbao.url, on_request=count, **names) as bare,
         applied(postgres, keys=issuing) as place,
     ):
+        stack.callback(remove_plane, openbao, prefix)
         desk = Desk(place.operator)
         engine = place.engine("office")
         with Store.open(

