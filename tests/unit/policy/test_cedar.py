@@ -91,6 +91,7 @@ def keys_agree(bound: BoundPolicy, cedar: Cedar) -> None:
     assert len(cells) == len(bound.purposes) * (7 * len(bound.catalogue.categories) + len({*bound.catalogue.indexes}))
 
 
+@pytest.mark.xdist_group("cedar")  # one oracle answers both
 def test_the_shipped_policy_means_what_cedar_makes_of_it(shipped: tuple[BoundPolicy, Cedar]) -> None:
     bound, cedar = shipped
     assert set(bound.purposes) == set(cedar.purposes)
@@ -99,6 +100,7 @@ def test_the_shipped_policy_means_what_cedar_makes_of_it(shipped: tuple[BoundPol
     keys_agree(bound, cedar)
 
 
+@pytest.mark.xdist_group("cedar")  # one oracle answers both
 def test_no_rule_of_never_changes_a_cell_of_the_shipped_policy(shipped: tuple[BoundPolicy, Cedar]) -> None:
     _, cedar = shipped
     assert cedar.document["never"]
