@@ -1,8 +1,8 @@
-"""The gate: the only code that obtains a data key or a digest of a blind index."""
+"""The gate: the only code that obtains a data key, or with `gate.searching` a digest of a blind index."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -10,18 +10,18 @@ from sqlalchemy import Connection
 
 from vaultstore.catalogue import Catalogue
 from vaultstore.envelope import wrap_context
-from vaultstore.errors import AccessDenied, KeyServiceRefused, UnsupportedOperation
+from vaultstore.errors import KeyServiceRefused, UnsupportedOperation
 from vaultstore.gate.claims import Claims
-from vaultstore.gate.indexing import collision, digests, former_digests, rotated, to_write, versions_of
+from vaultstore.gate.indexing import to_write, versions_of
 from vaultstore.gate.ledger import Ledger, Wrap
 from vaultstore.gate.minting import by_category, new_keys, wrapped
 from vaultstore.gate.opened import OpenGrant
-from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, Searched
-from vaultstore.gate.refusals import ENDED, denial, refusal
+from vaultstore.gate.protocol import Disclosed, KeyNeed, KeyRef, Sealed, subject_ids
+from vaultstore.gate.refusals import denial, deny_first, refuse
 from vaultstore.gate.scopes import pairs_of
+from vaultstore.gate.searching import SearchVerbs
 from vaultstore.grants import Grant
-from vaultstore.keys import KeyService, VersionGone
-from vaultstore.records.index_versions import FIRST, Versions
+from vaultstore.keys import KeyService
 
 __all__ = ["Gate"]
 
@@ -29,7 +29,7 @@ _MOST_REWRAPS = 5
 """How often in one write the key service may be behind what was given up: it is a race, or an old key file."""
 
 
-class Gate:
+class Gate(SearchVerbs):
     """Three verbs: `disclose`, `seal`, `search`. Each is decided and audited in one committed transaction first.
 
     `ledger` is the gate's database, `clock` returns an aware time and ends cached keys. `on_step`, for tests of what
@@ -59,12 +59,12 @@ class Gate:
     def check(self, grant: Grant) -> None:
         """Step 1 only: raise unless the grant is live."""
         claims = Claims.of(grant)
-        self._refuse(self._ledger.check(claims).code, claims, "use", "anything")
+        refuse(self._ledger.check(claims).code, claims, "use", "anything")
 
     def approve(self, grant: Grant, request: str) -> None:
         """Approve an access request of somebody else. Raises AccessDenied where this grant may not."""
         claims = Claims.of(grant)
-        self._refuse(self._ledger.approve(claims, request).code, claims, "approve", f"access request {request}")
+        refuse(self._ledger.approve(claims, request).code, claims, "approve", f"access request {request}")
 
     # ------------------------------------------------------------------------------------------------ disclose
 
@@ -78,11 +78,11 @@ class Gate:
         if not refs:
             return Disclosed(None, {}, {})
         claims = opened.claims
-        asked = _ids(ref[1] for ref in refs)
+        asked = subject_ids(ref[1] for ref in refs)
         categories = sorted({*categories, *{ref[0] for ref in refs}})
         what = f"{', '.join(categories)} of {model}"
         admission = self._ledger.admit(claims, model, categories, asked, pairs_of(refs))
-        self._refuse(admission.code, claims, "read", what, opened)
+        refuse(admission.code, claims, "read", what, opened)
         self._on_step("admitted")
         codes = dict(admission.refused)
         if codes:
@@ -90,7 +90,7 @@ class Gate:
         keys, missing = opened.cache.get(refs, self._clock())
         if missing:
             handout = self._ledger.hand_out(claims, admission.entry, missing)
-            self._refuse(handout.code, claims, "read", what, opened)
+            refuse(handout.code, claims, "read", what, opened)
             self._on_step("wraps")
             keys |= self._unwrap(opened, admission.entry, handout.wraps)
             self._on_step("unwrapped")
@@ -137,14 +137,14 @@ class Gate:
         if values and not needs:
             raise UnsupportedOperation("digests are made for values that are sealed: to look one up, search")
         needs = list(dict.fromkeys(needs))
-        asked = _ids(need[1] for need in needs)
+        asked = subject_ids(need[1] for need in needs)
         categories = {need[0] for need in needs}
         what = f"{', '.join(sorted(sources))} of {model}"
         admission = self._ledger.admit_seal(
             claims, model, sources, categories, list(values), asked, sum(map(len, values.values()))
         )
-        self._refuse(admission.code, claims, "write", what, opened)
-        self._deny_first(admission.refused, claims, what)
+        refuse(admission.code, claims, "write", what, opened)
+        deny_first(admission.refused, claims, what)
         self._on_step("checked")
         # Before any lock is taken in the row's transaction: a slow key service must hold nobody up.
         versions = versions_of(values, admission.versions)
@@ -160,8 +160,8 @@ class Gate:
             minting = self._ledger.mint(connection, claims, admission.entry, asked, mints, held, versions)
             if minting.code is not None or minting.refused:
                 self._ledger.withhold(claims, admission.entry, minting.code, minting.refused)
-            self._refuse(minting.code, claims, "write", what, opened)
-            self._deny_first(minting.refused, claims, what)
+            refuse(minting.code, claims, "write", what, opened)
+            deny_first(minting.refused, claims, what)
             if minting.versions is not None:
                 # A rotation began, or ended: nobody would find these rows by digests of what was current before.
                 versions = versions_of(values, minting.versions)
@@ -186,91 +186,6 @@ class Gate:
         keys = reused | {ref[:3]: (ref[3], key) for ref, key in minted.items()}
         return Sealed(keys, made.written, list(minted), admission.entry, made.former)
 
-    def check_free(
-        self, opened: OpenGrant, entry: str, index: str, rows: Sequence[tuple[bytes, bytes]], connection: Connection
-    ) -> None:
-        """Raise SQLAlchemy's IntegrityError where another row has a value that is to be written to a unique index.
-
-        While the index's key is being rotated the database can't know: that row's digest is of the former version.
-        `rows` are (former digest, row key of 16 bytes); `entry` is the seal's, and `connection` in its transaction.
-        """
-        claims = opened.claims
-        answer = self._ledger.taken(connection, claims, entry, index, rows)
-        self._refuse(answer.code, claims, "write", f"the index {index}", opened)
-        if answer.place is not None:
-            raise collision(connection.dialect.name, answer.place)
-
-    # -------------------------------------------------------------------------------------------------- search
-
-    def search(self, opened: OpenGrant, model: str, field: str, values: Sequence[bytes]) -> Searched:
-        """Digests of normalised `values`, to look them up in a field's blind index.
-
-        Every value is a needle that limits count; they are charged and audited before the first digest is made.
-        Raises UnsupportedOperation for a field without a blind index.
-        """
-        claims, index = opened.claims, self._index(model, field)
-        before: Versions | None = None
-        while True:  # once, but where a rotation ends between the charge and the digests
-            admission = self._ledger.search(claims, model, field, len(values))
-            self._refuse(admission.code, claims, "search", f"{model}.{field}", opened)
-            self._on_step("charged")
-            versions = admission.versions.get(index, FIRST)
-            try:
-                made = digests(opened, index, values, versions.written)
-                former = former_digests(opened, index, values, versions)
-            except VersionGone:
-                if versions == before:
-                    raise  # the key itself lacks what the database says of it
-                before = versions
-            else:
-                return Searched(admission.entry, made, former, versions)
-
-    def found(self, opened: OpenGrant, entry: str, rows: int, subjects: Sequence[bytes]) -> Mapping[str, Versions]:
-        """Audit what a search found: how many rows, and of which subjects. `entry` is the search's.
-
-        Returns index name -> versions of its key, of those that were ever rotated. Where the search's digests are of
-        others, a rotation began or ended meanwhile and rows may have been missed: search again.
-        """
-        admission = self._ledger.found(opened.claims, entry, rows, _ids(subjects))
-        self._refuse(admission.code, opened.claims, "search", "what this entry stands for", opened)
-        return admission.versions
-
-    def reindex(
-        self, opened: OpenGrant, model: str, field: str, values: Sequence[tuple[bytes, bytes]]
-    ) -> tuple[list[bytes | None], Mapping[bytes, AccessDenied]]:
-        """Digests of stored values under the version that the field's index is being rotated to.
-
-        `values` are (subject, normalised value); one entry says whose. Takes the rights to read and to write the
-        field's category. Returns a digest for each value, None for those of refused subjects, and the refusals.
-        """
-        claims, index = opened.claims, self._index(model, field)
-        asked = _ids(subject for subject, _ in values)
-        admission = self._ledger.reindex(claims, model, index, asked, len(values))
-        self._refuse(admission.code, claims, "write", f"{model}.{field}", opened)
-        versions = admission.versions.get(index, FIRST)
-        if versions.next is None:
-            raise rotated(f"{model}.{field}")
-        kept = [value for subject, value in values if subject not in admission.refused]
-        made = iter(digests(opened, index, kept, versions.next))
-        refused = {s: denial(code, claims, "write", f"{model}.{field}", s) for s, code in admission.refused.items()}
-        return [None if subject in refused else next(made) for subject, _ in values], refused
-
-    def collision(self, opened: OpenGrant, model: str, field: str) -> None:
-        """Charge and audit that a write met a taken value in a unique blind index: it told what a search tells."""
-        admission = self._ledger.collide(opened.claims, model, field)
-        self._refuse(admission.code, opened.claims, "search", f"{model}.{field}", opened)
-
-    def _index(self, model: str, field: str) -> str:
-        known = self._catalogue.model(model)
-        found = known.field(field) if known else None
-        if found is None or found.index is None:
-            raise UnsupportedOperation(f"{model}.{field} has no blind index")
-        return found.index.name
-
-    def _unique(self, model: str) -> set[str]:
-        known = self._catalogue.model(model)
-        return {field.index.name for field in known.fields if field.index and field.index.unique} if known else set()
-
     # -------------------------------------------------------------------------------------------------- charge
 
     def charge(
@@ -283,38 +198,15 @@ class Gate:
         subject). Raises the subject's refusal, or that of the whole request; then nothing was counted.
         """
         claims = Claims.of(grant)
-        [subject] = _ids([subject])
+        [subject] = subject_ids([subject])
         unit = subject if unit is None else unit
         if len(unit) != 16:
             raise UnsupportedOperation("a unit is 16 bytes")
         admission = self._ledger.charge(claims, verb, model, subject, unit, whose or subject.hex())
-        self._refuse(admission.code, claims, verb, model)
+        refuse(admission.code, claims, verb, model)
         for refused, code in admission.refused.items():
             raise denial(code, claims, verb, model, refused)
         return admission.entry
-
-    # ------------------------------------------------------------------------------------------------ refusals
-
-    @staticmethod
-    def _refuse(code: str | None, claims: Claims, verb: str, what: str, opened: OpenGrant | None = None) -> None:
-        if code is None:
-            return
-        if opened is not None and code in ENDED:
-            opened.give_back()  # nothing will be asked under it any more
-        raise refusal(code, claims, verb, what)
-
-    @staticmethod
-    def _deny_first(refused: Mapping[bytes, str], claims: Claims, what: str) -> None:
-        for subject, code in refused.items():
-            raise denial(code, claims, "write", what, subject)
-
-
-def _ids(subjects: Iterable[bytes]) -> list[bytes]:
-    """Distinct subjects in their order. Ids of other lengths, joined, could pass for other subjects'."""
-    ids = list(dict.fromkeys(subjects))
-    if any(len(subject) != 16 for subject in ids):
-        raise UnsupportedOperation("a subject is the 16 bytes of a UUID")
-    return ids
 
 
 def _nothing(step: str) -> None:

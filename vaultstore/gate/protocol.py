@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vaultstore.errors import AccessDenied
+from vaultstore.errors import AccessDenied, UnsupportedOperation
 from vaultstore.records.index_versions import FIRST, Versions
 
-__all__ = ["Disclosed", "KeyNeed", "KeyRef", "Sealed", "Searched"]
+__all__ = ["Disclosed", "KeyNeed", "KeyRef", "Sealed", "Searched", "subject_ids"]
 
 KeyRef = tuple[str, bytes, bytes, int]
 """One data key: (category, subject of 16 bytes, scope, key id)."""
@@ -62,3 +62,11 @@ class Searched:
     """While the index's key is being rotated: digests of the same needles under the version on its way out."""
     versions: Versions = FIRST
     """What both are of: hits are believed where `Gate.found` still answers the same."""
+
+
+def subject_ids(subjects: Iterable[bytes]) -> list[bytes]:
+    """Distinct subjects in their order. Ids of other lengths, joined, could pass for other subjects'."""
+    ids = list(dict.fromkeys(subjects))
+    if any(len(subject) != 16 for subject in ids):
+        raise UnsupportedOperation("a subject is the 16 bytes of a UUID")
+    return ids

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from vaultstore.errors import (
     AccessDenied,
@@ -21,7 +23,10 @@ from vaultstore.errors import (
 )
 from vaultstore.gate.claims import Claims
 
-__all__ = ["ENDED", "denial", "refusal"]
+if TYPE_CHECKING:
+    from vaultstore.gate.opened import OpenGrant
+
+__all__ = ["ENDED", "denial", "deny_first", "refusal", "refuse"]
 
 _TOKEN: dict[str, tuple[type[VaultstoreError], str]] = {
     "token.expired": (TokenExpired, "the token has expired"),
@@ -96,3 +101,18 @@ def refusal(code: str, claims: Claims, verb: str, what: str) -> VaultstoreError:
         error, text = _TOKEN[code]
         return error(text.format(purpose=claims.purpose))
     return denial(code, claims, verb, what)
+
+
+def refuse(code: str | None, claims: Claims, verb: str, what: str, opened: OpenGrant | None = None) -> None:
+    """Raise the refusal of a whole request, where there is one."""
+    if code is None:
+        return
+    if opened is not None and code in ENDED:
+        opened.give_back()  # nothing will be asked under it any more
+    raise refusal(code, claims, verb, what)
+
+
+def deny_first(refused: Mapping[bytes, str], claims: Claims, what: str) -> None:
+    """Raise the first subject's refusal to be written, where there is one."""
+    for subject, code in refused.items():
+        raise denial(code, claims, "write", what, subject)
