@@ -1,7 +1,8 @@
 """How well flags tell scams from small talk, and what they cost beside sealing the message.
 
 ``python -m benchmarks.chat_safety [FILE ...]`` reads CSV files with the columns ``body`` and ``is_scam``
-(tests/data/chats.csv and tests/data/chat_safety.csv by default). A message counts as alarmed where it raises any flag:
+(chats.csv and the chat_safety files of tests/data by default: a set that rules were written with, one that they were
+tuned on, and one that was held out). A message counts as alarmed where it raises any flag:
 `vaultstore.members.safety_rules.alarmed`.
 """
 
@@ -22,6 +23,7 @@ from vaultstore.envelope import new_nonces, seal
 from vaultstore.members.safety_rules import alarmed
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
+FILES = ("chats.csv", "chat_safety.csv", "chat_safety_development.csv", "chat_safety_held_out.csv")
 ROUNDS = 5
 SAMPLE = 1_000
 KEY, AAD = AESGCM(bytes(range(32))), b"vaultstore/v1 chat_messages.body"
@@ -33,7 +35,7 @@ def main(paths: Sequence[str]) -> int:
     mask = masks.flags("chat-safety")
     print(f"{mask.fingerprint}")
     rows: list[tuple[str, bool]] = []
-    for path in map(Path, paths or [str(DATA / "chats.csv"), str(DATA / "chat_safety.csv")]):
+    for path in map(Path, paths or [str(DATA / name) for name in FILES]):
         with path.open(encoding="utf-8-sig", newline="") as file:
             read = [(row["body"], row["is_scam"] == "1") for row in csv.DictReader(file)]
         rows += read

@@ -7,11 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vaultstore.errors import ModelError
 from vaultstore.masks.base import Mask
+from vaultstore.masks.found import Finder, Rule
 from vaultstore.masks.lexicon import Lexicon, fold_variants, load_file, shipped
 from vaultstore.masks.masked import Json
 from vaultstore.masks.sounds import Sounds
@@ -23,7 +25,9 @@ _WITHIN = 16
 _BUILT_IN = {  # none takes more than linear time on any text
     "<amount>": r"\d{3,}|\d{1,2}(?:元|块|百|千|万|亿|k|w|rmb|刀)|[一二两三四五六七八九十几]+(?:块|百|千|万|亿)",
     "<percent>": r"(?<!\d)\d{1,9}(?:%|个点)|百分之[一二三四五六七八九十百\d]+",
-    "<handle>": r"(?<![a-z\d])(?:[a-z]+(?: ?\d)+[a-z\d]*|\d{5,}|(?<=[号是为])[a-z]{5,})",
+    "<handle>": r"(?<![a-z\d])(?:[a-z]+(?: ?\d)+[a-z\d]*|\d{5,}|(?<=[号是为叫搜])[a-z][a-z ]{4,})",
+    "<phone>": r"\+(?!86)\d{9,15}(?!\d)|(?<!\d)09\d{8}(?!\d)",
+    "<number>": r"(?<![\da-z+])(?!(?:19|20)\d\d[01]\d)[1-9]\d{8,10}(?!\d)",
     "<mobile>": r"(?<!\d)1[3-9]\d{9}(?!\d)",
 }
 _NUMERALS = re.compile("[零〇一二三四五六七八九幺]{6,}")
@@ -34,63 +38,6 @@ _KEPT = frozenset("%+¥$")  # the rest of punctuation and symbols goes
 _LATIN = re.compile(r"[a-z0-9]")
 _IN_NUMBERS = (" ", "-")
 _ONE_BY_ONE = re.compile(r"(?<![a-z0-9])[a-z0-9](?: [a-z0-9](?![a-z0-9]))+")
-
-
-_Hits = dict[str, list[tuple[int, int]]]
-"""Name of a group of words -> where words of it stand: (start, end)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    groups: tuple[str, ...]
-    within: int
-
-    def holds(self, hits: _Hits) -> bool:
-        """Whether the groups, all of which occur, do so in some stretch of at most `within` characters."""
-        if len(self.groups) == 1:
-            return True
-        latest: dict[str, tuple[int, int]] = {}
-        for start, end, at in sorted((*span, group) for group in self.groups for span in hits[group]):
-            latest[at] = (start, end)
-            if len(latest) == len(self.groups):
-                first, last = min(s for s, _ in latest.values()), max(e for _, e in latest.values())
-                if last - first <= self.within:
-                    return True
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Finder:
-    """All groups of words at once: one look at each character of the text, however many words there are."""
-
-    words: Mapping[str, tuple[tuple[str, bool, tuple[str, ...]], ...]]
-    """First two characters -> (word, whether no Latin letter may follow, its groups), the longest first."""
-    built_in: Mapping[re.Pattern[str], tuple[str, ...]]
-
-    def __call__(self, text: str) -> _Hits:
-        hits: _Hits = {}
-        known = self.words
-        for at, char in enumerate(text):
-            candidates = known.get(text[at : at + 2], ())
-            if char in known:
-                candidates += known[char]
-            if not candidates or ("a" <= char <= "z" and at and "a" <= text[at - 1] <= "z"):
-                continue
-            seen: set[str] = set()
-            for word, whole, groups in candidates:
-                if text.startswith(word, at):
-                    end = at + len(word)
-                    if whole and "a" <= text[end : end + 1] <= "z":
-                        continue
-                    for group in groups:
-                        if group not in seen:
-                            seen.add(group)
-                            hits.setdefault(group, []).append((at, end))
-        for pattern, groups in self.built_in.items():
-            spans = [found.span() for found in pattern.finditer(text)]
-            for group in groups if spans else ():
-                hits.setdefault(group, []).extend(spans)
-        return hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +69,8 @@ class _Reader:
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     read: _Reader
-    find: _Finder
-    rules: tuple[tuple[frozenset[str], str, _Rule], ...]
+    find: Finder
+    rules: tuple[tuple[frozenset[str], str, Rule], ...]
     """(groups that must occur, flag, rule), by flag in alphabetical order."""
 
 
@@ -145,9 +92,9 @@ class Flags(Mask):
         compiled = self._compiled
         hits = compiled.find(compiled.read.without_harmless(compiled.read(value)))
         there = hits.keys()
-        possible: dict[str, list[_Rule]] = {}
+        possible: dict[str, list[Rule]] = {}
         for wanted, name, rule in compiled.rules if hits else ():
-            if wanted <= there:
+            if wanted <= there and (not rule.of or rule.possible(hits)):
                 possible.setdefault(name, []).append(rule)
         return [name for name, rules in possible.items() if any(rule.holds(hits) for rule in rules)]
 
@@ -194,7 +141,7 @@ def _compile(lexicon: Lexicon) -> _Compiled:
     read = _reader(lexicon, data["replace"], place)
     words = {name: [name] for name in _BUILT_IN}
     for name, group in data["words"].items():
-        words[name] = [word if word in _BUILT_IN else _read_word(read, word) for word in _texts(group, place)]
+        words[name] = [word if word in _BUILT_IN else _read_word(read, word) for word in _joined(group, place)]
     rules = [
         (name, _rule(rule, words, place))
         for name in sorted(data["flags"])
@@ -205,7 +152,7 @@ def _compile(lexicon: Lexicon) -> _Compiled:
     return _Compiled(read, _finder(words, place), tuple((frozenset(rule.groups), name, rule) for name, rule in rules))
 
 
-def _finder(words: Mapping[str, list[str]], place: str) -> _Finder:
+def _finder(words: Mapping[str, list[str]], place: str) -> Finder:
     groups: dict[str, list[str]] = {}
     for name, group in words.items():
         for word in dict.fromkeys(group):
@@ -217,7 +164,7 @@ def _finder(words: Mapping[str, list[str]], place: str) -> _Finder:
         bare = _bare(word, place)
         whole = bare == word and "a" <= bare[-1] <= "z"
         first.setdefault(bare[:2], []).append((bare, whole, tuple(names)))
-    return _Finder(
+    return Finder(
         {char: tuple(sorted(found, key=lambda item: (-len(item[0]), item[0]))) for char, found in first.items()},
         {re.compile(_BUILT_IN[name]): tuple(groups[name]) for name in _BUILT_IN},
     )
@@ -260,15 +207,21 @@ def _any_of(words: Iterable[str], place: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns))
 
 
-def _rule(rule: object, words: Mapping[str, list[str]], place: str) -> _Rule:
+def _rule(rule: object, words: Mapping[str, list[str]], place: str) -> Rule:
     fields = _mapping(rule, place)
-    names, within = _texts(fields.get("all"), place), fields.get("within", _WITHIN)
-    unknown = [name for name in names if name not in words] + [key for key in fields if key not in ("all", "within")]
+    lists = {key: _texts(fields[key], place) if key in fields else [] for key in ("all", "of", "unless")}
+    within, at_least = fields.get("within", _WITHIN), fields.get("at_least", 0)
+    unknown = [name for names in lists.values() for name in names if name not in words]
+    unknown += [key for key in fields if key not in (*lists, "within", "at_least")]
     if unknown:
         raise ModelError(f"{place} has a rule with {unknown[0]!r}, which is neither a group of words nor a key")
     if type(within) is not int or within < 1:
         raise ModelError(f"{place} has a rule within no whole number of characters")
-    return _Rule(tuple(names), within)
+    if type(at_least) is not int or not bool(lists["of"]) <= at_least <= len(lists["of"]):
+        raise ModelError(f"{place} has a rule with `at_least` that is no number of groups in `of`")
+    if not lists["all"] + lists["of"]:
+        raise ModelError(f"{place} has a rule without groups")
+    return Rule(tuple(lists["all"]), within, tuple(lists["unless"]), tuple(lists["of"]), at_least)
 
 
 def _mapping(value: object, place: str) -> Mapping[str, Any]:
@@ -287,6 +240,17 @@ def _list(value: object, place: str) -> list[Any]:
     if not isinstance(value, list) or not value:
         raise ModelError(f"{place} needs a list that is not empty")
     return value
+
+
+def _joined(value: object, place: str) -> list[str]:
+    """The words of a group: an item that is a list of lists stands for one word of each, written together."""
+    out: list[str] = []
+    for item in _list(value, place):
+        parts = [_texts(part, place) for part in _list(item, place)] if isinstance(item, list) else [[item]]
+        if not all(isinstance(word, str) for part in parts for word in part):
+            raise ModelError(f'{place} needs a list of texts (quote words such as "no")')
+        out += map("".join, product(*parts))
+    return out
 
 
 def _texts(value: object, place: str) -> list[str]:

@@ -17,8 +17,8 @@ from vaultstore.errors import ModelError
 
 __all__ = ["Lexicon", "fold_variants", "load_file", "shipped"]
 
-_READER = 2
-"""Version of how flags() reads text: it is part of what a lexicon's digest covers."""
+_READER = 3
+"""Version of how flags() reads text and rules: it is part of what a lexicon's digest covers."""
 _FOLDER = resources.files("vaultstore.masks") / "lexicons"
 
 

@@ -1,4 +1,9 @@
-"""The shipped lexicon against data/chats.csv, and four sets of messages that were each written before it knew them."""
+"""The shipped lexicon against messages: those it was written and tuned with, and some it was never tuned on.
+
+chat_safety_development.csv has eleven sets, each written before the rules knew it and tuned on afterwards (10 and 11
+had been held out before). chat_safety_held_out.csv was never looked at, only counted: 57 of 62 scams alarm, and 2 of
+103 others, all of them hard cases. Once somebody tunes on it, it is no longer that.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +28,19 @@ def rates(name: str) -> tuple[float, float]:
     return (sum(scams) / len(scams) if scams else 1.0), sum(others) / len(others)
 
 
-@pytest.mark.parametrize("name", ["chats.csv", "chat_safety.csv"])
-def test_scams_alarm_and_small_talk_does_not(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("chats.csv", 1.0, 0.0),
+        ("chat_safety.csv", 0.99, 0.01),
+        ("chat_safety_development.csv", 0.98, 0.005),
+        ("chat_safety_held_out.csv", 0.9, 0.02),
+    ],
+)
+def test_scams_alarm_and_small_talk_does_not(name: str, least: float, most: float) -> None:
     recall, false_alarms = rates(name)
-    assert recall >= 0.95
-    assert false_alarms <= 0.02
+    assert recall >= least
+    assert false_alarms <= most
 
 
 @pytest.mark.parametrize(
@@ -83,6 +96,27 @@ def test_a_word_is_known_however_it_is_spelled(plain: str, spellings: list[str])
 )
 def test_words_that_only_sound_alike_are_no_alarm(message: str) -> None:
     assert CHAT.mask(message) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "我换了手机,加我微信",
+        "我妈不让我在这上面聊,加我微信吧",
+        "别信平台那些人,加我微信",
+        "小心被封,加我vx聊 lovely88",
+        "别怕,不是骗子,加我微信 wx8899",
+        "我不是骗子,借我两千,下周还你",
+        "我老板有内幕,跟着买稳赚",
+        "我同事带我炒币,赚了十万,我带你",
+        "我在银行工作,内部理财,年化百分之二十,你也可以投",
+        "小心点,不要告诉别人,这个内幕消息稳赚",
+        "亏了十万了,再充一万才能提现",
+        "孩子生病了,借我点钱",
+    ],
+)
+def test_a_request_does_not_hide_behind_words_that_tell_a_story(message: str) -> None:
+    assert CHAT.mask(message)
 
 
 @pytest.mark.parametrize("unit", ["xian", "anan", "zhuang", "jie", "给我", "帮我", "□", "一", "v信"])

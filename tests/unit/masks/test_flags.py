@@ -148,6 +148,33 @@ def test_an_application_brings_a_lexicon_of_its_own(tmp_path: Path) -> None:
     assert masks.flags(load_file(path)) == mask
 
 
+def test_words_are_joined_out_of_lists(tmp_path: Path) -> None:
+    text = "name: own\nversion: 1\nwords: {hand: [谢谢, [[转, 打], [我, 给我]]]}\nflags: {f: [{all: [hand]}]}\n"
+    mask = masks.flags(write(tmp_path, text))
+    assert [mask.mask(said) for said in ("转我", "打给我", "谢谢", "我转")] == [["f"], ["f"], ["f"], []]
+
+
+SIGNS = "name: own\nversion: 1\nwords: {a: [甲], b: [乙], c: [丙], d: [丁], story: [昨天, 骗子]}\nflags:\n"
+
+
+def test_a_rule_counts_signs(tmp_path: Path) -> None:
+    mask = masks.flags(write(tmp_path, SIGNS + "  f: [{all: [a], of: [b, c, d], at_least: 2, within: 6}]\n"))
+    assert mask.mask("甲乙丙") == mask.mask("丁好甲好丙") == ["f"]
+    assert mask.mask("甲乙") == mask.mask("乙丙丁") == mask.mask("甲乙一二三四五丙") == []
+    either = masks.flags(write(tmp_path, SIGNS + "  f: [{of: [a, b, c], at_least: 2, within: 4}]\n"))
+    assert either.mask("乙甲") == either.mask("甲一二三四五乙丙") == ["f"]
+    assert either.mask("甲一二三四五乙") == []
+
+
+def test_a_rule_does_not_hold_near_words_that_make_it_a_story(tmp_path: Path) -> None:
+    mask = masks.flags(write(tmp_path, SIGNS + "  f: [{all: [a, b], within: 6, unless: [story]}]\n"))
+    assert mask.mask("甲乙") == ["f"]
+    assert mask.mask("昨天甲乙") == mask.mask("甲昨天乙") == mask.mask("甲乙骗子") == []
+    assert mask.mask("昨天一二三四五六七八九甲乙") == mask.mask("昨天甲乙一二三四五六七八九十甲乙") == ["f"]
+    single = masks.flags(write(tmp_path, SIGNS + "  f: [{all: [a], unless: [story]}]\n"))
+    assert (single.mask("甲"), single.mask("昨天甲")) == (["f"], [])
+
+
 def test_the_digest_follows_the_content_and_not_the_layout(tmp_path: Path) -> None:
     first = load_file(write(tmp_path, OWN + "  hi: [{all: [greeting]}]\n"))
     same = load_file(write(tmp_path, "# a comment\n" + OWN + "  hi:\n  - all: [greeting]\n"))
@@ -176,6 +203,15 @@ def test_the_digest_follows_the_content_and_not_the_layout(tmp_path: Path) -> No
         OWN + "  hi: [{any: [greeting]}]\n",
         OWN + "  hi: [{all: [greeting], within: 0}]\n",
         OWN + "  hi: [{all: [greeting], within: far}]\n",
+        OWN + "  hi: [{within: 3}]\n",
+        OWN + "  hi: [{all: [greeting], unless: [nobody]}]\n",
+        OWN + "  hi: [{of: [greeting, pet]}]\n",
+        OWN + "  hi: [{of: [greeting, pet], at_least: 3}]\n",
+        OWN + "  hi: [{of: [greeting, pet], at_least: true}]\n",
+        OWN + "  hi: [{all: [greeting], at_least: 1}]\n",
+        "name: own\nversion: 1\nwords: {a: [[]]}\nflags: {f: [{all: [a]}]}\n",
+        "name: own\nversion: 1\nwords: {a: [[b, c]]}\nflags: {f: [{all: [a]}]}\n",
+        "name: own\nversion: 1\nwords: {a: [[[b], [1]]]}\nflags: {f: [{all: [a]}]}\n",
         "name: own\nversion: 1\nwords: {a: [no]}\nflags: {f: [{all: [a]}]}\n",
         "name: own\nversion: 1\nwords: {a: ['...']}\nflags: {f: [{all: [a]}]}\n",
         "name: own\nversion: 1\nwords: {a: ['*']}\nflags: {f: [{all: [a]}]}\n",
