@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, time
 
 import pytest
@@ -49,19 +50,19 @@ def claims(place: Town) -> Claims:
 
 
 def test_the_lead_desk_claims_for_who_shows_a_token(place: Town) -> None:
-    ids = place.members(22)
-    desk, token = claims(place), issue(place, SELLER, "sales.pool")
-    assert desk.claim(token, ids[0]).actor == SELLER.id
-    assert [lead.member for lead in desk.held(issue(place, SELLER, "sales.outreach"))] == [ids[0]]
+    ids, seller = place.members(22), replace(SELLER, id=f"m-{uuid.uuid4().hex[:8]}")
+    desk, token = claims(place), issue(place, seller, "sales.pool")
+    assert desk.claim(token, ids[0]).actor == seller.id
+    assert [lead.member for lead in desk.held(issue(place, seller, "sales.outreach"))] == [ids[0]]
     page = Pools(service(place, "lead-desk"), desk.free).page(token)
     assert ids[0] not in {card.member for card in page.cards}
     for one in ids[1:20]:
         desk.claim(token, one)
     with pytest.raises(BudgetExhausted):
-        desk.claim(issue(place, SELLER, "sales.pool"), ids[20])
+        desk.claim(issue(place, seller, "sales.pool"), ids[20])
     # The page of sales has no right to write leads, whatever token it holds.
-    with pytest.raises(AccessDenied), service(place, "crm").begin(issue(place, SELLER, "sales.pool")) as session:
-        session.add(Lead(member_id=ids[21], actor_id=SELLER.id, store="sh-01", expires_at=datetime.now(UTC)))
+    with pytest.raises(AccessDenied), service(place, "crm").begin(issue(place, seller, "sales.pool")) as session:
+        session.add(Lead(member_id=ids[21], actor_id=seller.id, store="sh-01", expires_at=datetime.now(UTC)))
     with pytest.raises(AccessDenied), service(place, "crm").session(desk._desk()) as session:
         session.scalars(select(Lead)).all()
 

@@ -112,7 +112,7 @@ class Town:
             told = json.loads(outcomes)
             for at in range(0, len(lines), 57):  # subject (16), salt (32), number (8), outcome (1)
                 line = bytes(lines[at : at + 57])
-                if told[line[56]] == "disclosed":
+                if told[line[56] :][:1] == ["disclosed"]:  # an erasure clears the lines of its subject
                     found.append((actor, uuid.UUID(bytes=line[:16])))
         return found
 
