@@ -25,7 +25,7 @@ Call = tuple[str, list[Any], dict[str, Any]]
 
 SURNAMES = "surnames@1:b0260f66e7ee03b9"
 PLACES = "places-cn@1:410fd9acea0e00d9"
-CHAT_SAFETY = "chat-safety@3:31e2263c8d6d16f1"
+CHAT_SAFETY = "chat-safety@3:c3e42270a6e8978b"
 
 
 class Marital(Enum):
