@@ -261,18 +261,24 @@ def test_a_writer_that_a_rotation_overtakes_makes_its_digests_anew(place: Indexe
     other.close()
 
 
+def finishing(place: IndexedPlace, store: Store, index: str, at: str) -> Store:
+    """Another process's view of the store, in which the index's rotation ends right after the step `at` of the gate."""
+    other = place.open()
+    store.indexes.rotate(index, keys_token(store))
+    assert store.indexes.backfill(index, index_token(store)).failed == 0
+
+    def overtake(step: str) -> None:
+        if step == at and state(store, index)[0] == 1:
+            store.indexes.finish(index, keys_token(store))
+
+    other.gate._on_step = overtake
+    return other
+
+
 def test_a_writer_whose_version_is_given_up_meanwhile_makes_its_digests_anew(place: IndexedPlace, store: Store) -> None:
     """The rotation ends between the look at the versions and the request for digests."""
     [first] = add(store, 1)
-    other = place.open()
-    store.indexes.rotate(EMAIL, keys_token(store))
-    assert store.indexes.backfill(EMAIL, index_token(store)).failed == 0
-
-    def overtake(step: str) -> None:
-        if step == "checked" and state(store, EMAIL)[0] == 1:
-            store.indexes.finish(EMAIL, keys_token(store))
-
-    other.gate._on_step = overtake
+    other = finishing(place, store, EMAIL, "checked")
     with pytest.raises(IntegrityError), other.begin(other.issue(CLERK, "intake")) as session:
         session.add(Person(id=uuid.uuid4(), email="0@example.com"))
     assert state(store, EMAIL) == (2, None, True)
@@ -284,15 +290,7 @@ def test_a_writer_whose_version_is_given_up_meanwhile_makes_its_digests_anew(pla
 
 def test_a_search_whose_version_is_given_up_meanwhile_is_made_again(place: IndexedPlace, store: Store) -> None:
     [person] = add(store, 1)
-    other = place.open()
-    store.indexes.rotate(PHONE, keys_token(store))
-    assert store.indexes.backfill(PHONE, index_token(store)).failed == 0
-
-    def overtake(step: str) -> None:
-        if step == "charged" and state(store)[0] == 1:
-            store.indexes.finish(PHONE, keys_token(store))
-
-    other.gate._on_step = overtake
+    other = finishing(place, store, PHONE, "charged")
     assert find(other, "phone-0") == [person]
     assert state(store) == (2, None, True)
     other.close()

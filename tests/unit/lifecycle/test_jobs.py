@@ -138,7 +138,9 @@ def test_what_stops_a_job_is_raised_and_the_next_run_goes_on(url: str, workers: 
     engine = fill(url, 50)
     with pytest.raises(ConnectionError):
         Jobs(engine).run(BreakingToy(url), workers=workers)
-    assert "00000025" in undone(engine)
+    left = undone(engine)
+    assert "00000025" in left
+    assert workers > 1 or len(left) == 30  # others may go through their ranges meanwhile
     summary = Jobs(engine).run(Toy(url))
     assert summary.resumed
     assert counts(engine) == {1: 50}
